@@ -1,0 +1,146 @@
+"""vLLM V1: running requests first, then the queue, all under one token budget.
+
+The rules are those of vLLM 0.32's synchronous scheduler: there is no prefill or decode phase, each
+request simply has tokens to go. `_together` schedules the whole running list in a few operations when
+nobody can be short of tokens or blocks; `_one_by_one` is the rule itself.
+"""
+
+from dataclasses import dataclass
+
+from sim.engine import Engine
+from sim.kvcache.paged import Hit
+from sim.plan import StepPlan
+from sim.request import Request
+
+
+@dataclass(frozen=True)
+class VllmV1:
+    """Continuous batching with chunked prefill and preemption by recomputation."""
+
+    def plan(self, engine: Engine) -> StepPlan:
+        """Decide the next step."""
+        plan = StepPlan()
+        limits = engine.limits
+        threshold = _prefill_threshold(engine)
+        budget = _together(engine, plan, limits.token_budget, threshold) if engine.group_decodes else None
+        if budget is None:
+            budget = _one_by_one(engine, plan, limits.token_budget, threshold)
+        if budget and engine.waiting and not plan.preempted:
+            _admit(engine, plan, budget, threshold)
+        return plan
+
+    def steady_steps(self, engine: Engine, plan: StepPlan) -> int:
+        """Until the first member is done or blocks run short; the queue's head stays refused till then."""
+        group = engine.decoders
+        # The first tick's blocks are taken already, so its place in the count is free of charge.
+        most = group.ticks_to_finish
+        spare = engine.kv.free_blocks + group.blocks_needed
+        return max(1, group.ticks_within(spare, most))
+
+    def closed(self, engine: Engine) -> bool:
+        """No seat or no token is left for another request until one finishes."""
+        limits = engine.limits
+        return len(engine.running) >= limits.max_num_seqs or engine.decoders.size >= limits.token_budget
+
+
+def _prefill_threshold(engine: Engine) -> int:
+    limits = engine.limits
+    requests = len(engine.running) + len(engine.waiting)
+    threshold = limits.long_prefill_token_threshold if requests > 1 else 0
+    if limits.long_prefill_token_threshold_adaptive and requests:
+        threshold = max(threshold, limits.max_num_batched_tokens // requests)
+    return threshold
+
+
+def _together(engine: Engine, plan: StepPlan, budget: int, threshold: int) -> int | None:
+    """Schedule all running requests at once; return the budget left, or None when order matters."""
+    group = engine.decoders
+    budget -= group.size
+    if budget < 0:
+        return None
+    blocks = group.blocks_needed if group.size else 0
+    chunks = []
+    for request in engine.prefilling:
+        new = request.prompt_tokens + request.generated_tokens - request.computed_tokens
+        if 0 < threshold < new:
+            new = threshold
+        if new > budget:
+            if group.last_seat > request.seat:
+                return None  # a decoding request further back would get nothing
+            new = budget
+        if not new:
+            break
+        budget -= new
+        after = request.computed_tokens + new
+        blocks += engine.kv.blocks_for(after) - engine.kv.blocks_for(request.computed_tokens)
+        chunks.append((request, new))
+    if blocks > engine.kv.free_blocks:
+        return None
+    if group.size:
+        engine.schedule_decodes(plan)
+    for request, new in chunks:
+        engine.schedule_chunk(request, new, plan)
+    return budget
+
+
+def _one_by_one(engine: Engine, plan: StepPlan, budget: int, threshold: int) -> int:
+    """Walk the running list in order, preempting when blocks run out; return the budget left."""
+    engine.dissolve_decoders(plan)
+    kv = engine.kv
+    running = list(engine.running)
+    index = 0
+    while index < len(running) and budget:
+        request = running[index]
+        new = request.known_tokens - request.computed_tokens
+        if 0 < threshold < new:
+            new = threshold
+        new = min(new, budget, engine.limits.max_model_len - request.computed_tokens - 1)
+        if not new:
+            index += 1
+            continue
+        after = request.computed_tokens + new
+        needed = kv.blocks_for(after) - kv.blocks_for(request.computed_tokens)
+        while needed > kv.free_blocks:
+            victim = engine.ordering.victim(running)
+            position = running.index(victim)
+            del running[position]
+            index -= position < index
+            budget += engine.preempt(victim, plan)
+            if victim is request:
+                return budget
+        engine.schedule_chunk(request, new, plan)
+        budget -= new
+        index += 1
+    return budget
+
+
+def _admit(engine: Engine, plan: StepPlan, budget: int, threshold: int) -> None:
+    """Admit from the queue's head until tokens, seats or blocks run out; nobody overtakes."""
+    limits = engine.limits
+    while budget and engine.waiting and len(engine.running) < limits.max_num_seqs:
+        request = engine.waiting[0][1]
+        hit = engine.kv.lookup(request)
+        new = request.known_tokens - hit.blocks * limits.block_size
+        if 0 < threshold < new:
+            new = threshold
+        if new > budget:
+            if not limits.enable_chunked_prefill:
+                return
+            new = budget
+        if not _has_blocks(engine, request, hit, new):
+            return
+        engine.admit(request, hit, new, plan)
+        budget -= new
+
+
+def _has_blocks(engine: Engine, request: Request, hit: Hit, new_tokens: int) -> bool:
+    """Whether the step's blocks, and the whole known sequence's if so set, could be had now."""
+    limits = engine.limits
+    kv = engine.kv
+    tokens = hit.blocks * limits.block_size + new_tokens
+    if limits.scheduler_reserve_full_isl:
+        tokens = max(tokens, min(request.known_tokens, limits.max_model_len))
+    needed = max(kv.blocks_for(tokens) - hit.blocks, 0) + hit.evictable_blocks
+    if engine.running:
+        needed += limits.watermark_blocks
+    return needed <= kv.free_blocks

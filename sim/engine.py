@@ -1,0 +1,244 @@
+"""The engine of one replica: its queues, its KV cache, and the policy that plans its steps.
+
+It knows no clock and no I/O: `add` requests, `schedule` a step, `complete` it. `repeat` completes many
+equal decode steps at once and gives the same state as completing them one by one.
+"""
+
+from dataclasses import dataclass
+from heapq import heappop, heappush
+from typing import Protocol
+
+from sim.decoders import DecodeGroup
+from sim.errors import ServecastError
+from sim.kvcache.paged import Hit, PagedKVCache
+from sim.plan import Chunk, StepPlan
+from sim.request import Request
+
+
+@dataclass(frozen=True)
+class EngineLimits:
+    """What bounds a step and the memory, under vLLM's names (its SchedulerConfig and CacheConfig).
+
+    `num_gpu_blocks` counts vLLM's null block, so one less can be used.
+    """
+
+    num_gpu_blocks: int
+    max_model_len: int
+    max_num_seqs: int = 256
+    max_num_batched_tokens: int = 8192
+    max_num_scheduled_tokens: int | None = None
+    enable_chunked_prefill: bool = True
+    long_prefill_token_threshold: int = 0
+    long_prefill_token_threshold_adaptive: bool = False
+    block_size: int = 16
+    enable_prefix_caching: bool = True
+    watermark: float = 0.0
+    scheduler_reserve_full_isl: bool = True
+
+    @property
+    def token_budget(self) -> int:
+        """Tokens that one step may compute."""
+        return self.max_num_scheduled_tokens or self.max_num_batched_tokens
+
+    @property
+    def watermark_blocks(self) -> int:
+        """Blocks that an admission must leave free while others run."""
+        return int(self.watermark * self.num_gpu_blocks)
+
+
+class Ordering(Protocol):
+    """In which order waiting requests are admitted, and who loses its blocks when they run out."""
+
+    def key(self, request: Request) -> tuple[float, ...]:
+        """Sort key of a waiting request; the smallest is next. It must be unique (end it with the id)."""
+
+    def victim(self, running: list[Request]) -> Request:
+        """The request to preempt, of those running, which are in the order of their admission."""
+
+
+class Batching(Protocol):
+    """A batching policy: what the next step computes."""
+
+    def plan(self, engine: "Engine") -> StepPlan:
+        """Decide the next step; may admit, preempt, and take and free KV blocks as it goes."""
+
+    def steady_steps(self, engine: "Engine", plan: StepPlan) -> int:
+        """How many steps, this one included, will be equal decode steps if no request arrives."""
+
+    def closed(self, engine: "Engine") -> bool:
+        """True when a new request could not change such steps."""
+
+
+class Engine:
+    """Queues, KV cache and policy of one replica.
+
+    With `group_decodes` off every request is scheduled on its own, one by one, which is the plain and
+    slow meaning of the same rules.
+    """
+
+    __slots__ = (
+        "batching", "decoders", "group_decodes", "kv", "limits", "ordering", "prefilling", "running",
+        "seats_given", "waiting",
+    )  # fmt: skip
+
+    def __init__(
+        self, limits: EngineLimits, batching: Batching, ordering: Ordering, group_decodes: bool = True
+    ) -> None:
+        self.limits = limits
+        self.batching = batching
+        self.ordering = ordering
+        self.group_decodes = group_decodes
+        self.kv = PagedKVCache(limits.num_gpu_blocks - 1, limits.block_size, limits.enable_prefix_caching)
+        self.waiting: list[tuple[tuple[float, ...], Request]] = []  # a heap
+        self.running: dict[Request, None] = {}  # in the order of admission
+        self.prefilling: dict[Request, None] = {}  # running, but not in the decode group; same order
+        self.decoders = DecodeGroup(limits.block_size)
+        self.seats_given = 0
+
+    @property
+    def is_idle(self) -> bool:
+        """True when nothing runs and nothing waits."""
+        return not self.running and not self.waiting
+
+    def accepts(self, request: Request) -> bool:
+        """Whether the prompt leaves room for an answer within `max_model_len`."""
+        return request.prompt_tokens < self.limits.max_model_len
+
+    def add(self, request: Request) -> bool:
+        """Put an arriving request in the queue; True when it may change a run of steady steps."""
+        heappush(self.waiting, (self.ordering.key(request), request))
+        return self.waiting[0][1] is request and not self.batching.closed(self)
+
+    def schedule(self) -> StepPlan:
+        """Decide the next step.
+
+        Raises ServecastError when requests wait, none runs, and none can ever be admitted.
+        """
+        plan = self.batching.plan(self)
+        if not plan.chunks and not plan.decodes and not self.running and self.waiting:
+            stuck = self.waiting[0][1]
+            raise ServecastError(
+                f"request {stuck.id} with {stuck.known_tokens} tokens needs "
+                f"{self.kv.blocks_for(stuck.known_tokens)} KV blocks of {self.limits.block_size} tokens, and the "
+                f"replica has {self.kv.num_blocks}: give it more KV memory or lower engine.max_model_len"
+            )
+        return plan
+
+    def steady_steps(self, plan: StepPlan) -> int:
+        """How many steps, this one included, can be completed at once with `repeat`; at least 1."""
+        if plan.chunks or self.prefilling or not plan.decodes:
+            return 1
+        if self.decoders.named and self.waiting:
+            return 1  # blocks that fill during the run could become hits of the waiting request
+        return self.batching.steady_steps(self, plan)
+
+    def repeat(self, steps: int) -> list[Request]:
+        """Complete this planned decode step and the `steps` - 1 equal ones after it; return the finished."""
+        if steps > 1:
+            self.kv.take(self.decoders.blocks_over(1, steps))
+        return self._retire(self.decoders.tick(steps))
+
+    def complete(self, plan: StepPlan) -> list[Request]:
+        """Give every request whose known tokens are all computed its next token; return the finished.
+
+        The order is that of the running list, in which vLLM frees them.
+        """
+        finished = self.decoders.tick(1) if plan.decodes else []
+        for request, _, _ in plan.chunks:
+            if request.computed_tokens < request.prompt_tokens + request.generated_tokens:
+                continue
+            request.generated_tokens += 1
+            if request.generated_tokens == request.output_tokens:
+                del self.prefilling[request]
+                finished.append(request)
+            elif self.group_decodes:
+                del self.prefilling[request]
+                self.decoders.join(request)
+        return self._retire(finished)
+
+    def _retire(self, finished: list[Request]) -> list[Request]:
+        if len(finished) > 1:
+            finished.sort(key=_seat)
+        for request in finished:
+            del self.running[request]
+            if request.output_name is not None:
+                self.kv.register(request)
+            self.kv.free(request, may_return=False)
+        return finished
+
+    # What a batching policy does to the queues.
+
+    def schedule_decodes(self, plan: StepPlan) -> None:
+        """Schedule one token for every member of the decode group."""
+        group = self.decoders
+        plan.decodes = group.size
+        plan.decode_context_tokens = group.context_tokens
+        self.kv.take(group.blocks_needed)
+        for request in group.named:
+            request.computed_tokens = request.lead + group.clock + 1
+            self.kv.register(request)
+
+    def admit(self, request: Request, hit: Hit, new_tokens: int, plan: StepPlan) -> None:
+        """Move the head of the queue into the running list and schedule its first chunk."""
+        heappop(self.waiting)
+        if request.seat < 0:
+            plan.admitted.append(request)
+        else:
+            plan.resumed.append(request)
+        request.seat = self.seats_given
+        self.seats_given += 1
+        self.running[request] = None
+        self.prefilling[request] = None
+        if hit.blocks:
+            self.kv.adopt(request, hit)
+            # A preempted request that finds its own blocks again is spared work it had done already.
+            request.cached_tokens += max(request.computed_tokens - request.high_water_tokens, 0)
+        elif request.private_run is not None:
+            self.kv.adopt(request, hit)
+        self.schedule_chunk(request, new_tokens, plan)
+
+    def schedule_chunk(self, request: Request, new_tokens: int, plan: StepPlan) -> None:
+        """Schedule tokens of a running request that is not in the decode group."""
+        before = request.computed_tokens
+        self.kv.grow(request, new_tokens)
+        if before < request.high_water_tokens:
+            request.recomputed_tokens += min(request.computed_tokens, request.high_water_tokens) - before
+        plan.chunks.append(Chunk(request, new_tokens, before))
+
+    def unschedule(self, request: Request, plan: StepPlan) -> int:
+        """Take a request's chunk out of the step again; return its tokens, 0 when it had none."""
+        for index, chunk in enumerate(plan.chunks):
+            if chunk.request is request:
+                del plan.chunks[index]
+                if chunk.computed_before < request.high_water_tokens:
+                    redone = min(request.computed_tokens, request.high_water_tokens)
+                    request.recomputed_tokens -= redone - chunk.computed_before
+                # The blocks stay registered up to the undone chunk, as in vLLM, but it was not computed.
+                request.high_water_tokens = max(request.high_water_tokens, chunk.computed_before)
+                return chunk.new_tokens
+        request.high_water_tokens = max(request.high_water_tokens, request.computed_tokens)
+        return 0
+
+    def preempt(self, request: Request, plan: StepPlan) -> int:
+        """Take all blocks from a running request and put it back in the queue.
+
+        Its tokens are kept and will be recomputed. Returns the tokens it had been given in this step.
+        """
+        given_back = self.unschedule(request, plan)
+        del self.running[request]
+        del self.prefilling[request]
+        self.kv.free(request, may_return=True)
+        request.computed_tokens = 0
+        request.preemptions += 1
+        heappush(self.waiting, (self.ordering.key(request), request))
+        plan.preempted.append(request)
+        return given_back
+
+    def dissolve_decoders(self, plan: StepPlan) -> None:
+        """Make every running request one that is scheduled on its own."""
+        plan.regrouped = self.decoders.dissolve()
+        self.prefilling = dict.fromkeys(self.running)
+
+
+def _seat(request: Request) -> int:
+    return request.seat

@@ -1,0 +1,25 @@
+"""The errors a user can meet: one clear sentence, and the mend."""
+
+
+class ServecastError(Exception):
+    """Something the user can mend; its text says what, where and how."""
+
+
+class ScenarioError(ServecastError):
+    """A scenario that cannot be run: a wrong key, type, range or combination."""
+
+
+class TraceError(ServecastError):
+    """A trace or length file with a row that cannot be used."""
+
+
+class ProfileError(ServecastError):
+    """A hardware profile that is missing, unreadable or lacks a needed fact."""
+
+
+class ModelError(ServecastError):
+    """A model that is unknown, or a config.json that describes no supported architecture."""
+
+
+class CapacityError(ServecastError):
+    """A model, or one longest request, that does not fit the GPU's memory."""

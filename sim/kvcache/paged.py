@@ -1,0 +1,199 @@
+"""Paged KV blocks with vLLM's automatic prefix cache, kept in counts wherever nothing can be shared.
+
+The rules are those of vLLM V1's block pool (prefix keys per full block, least recently freed block
+evicted first, the tail of a sequence before its head, blocks without a key reused first). Blocks that no
+other request can ever hit are never made into objects: a request's private blocks are a number while it
+runs and one `CachedRun` after it is freed, so a request that shares nothing costs O(1).
+
+vLLM's free list always is a run of blocks without keys followed by the cached ones, because blocks
+without keys are only ever put at its front and those with keys at its back. So it is kept as a count
+and an ordered dict.
+"""
+
+from collections import OrderedDict
+from typing import NamedTuple
+
+from sim.kvcache.content import BlockKeys
+from sim.request import Request
+
+
+class Block:
+    """A full block whose content has a name: its key, and how many running requests hold it."""
+
+    __slots__ = ("holders", "key")
+
+    def __init__(self, key: int) -> None:
+        self.key = key
+        self.holders = 1
+
+
+class CachedRun:
+    """Freed full blocks that only their own request could hit; the last is evicted first."""
+
+    __slots__ = ("blocks", "owner")
+
+    def __init__(self, owner: Request | None, blocks: int) -> None:
+        self.owner = owner
+        self.blocks = blocks
+
+
+class Hit(NamedTuple):
+    """What a prefix look-up found: named blocks, then private ones of the request itself."""
+
+    shared: list[Block]
+    private_blocks: int
+    evictable_blocks: int  # those of them that now count as free
+    blocks: int
+
+
+_MISS = Hit([], 0, 0, 0)
+
+
+class PagedKVCache:
+    """The KV blocks of one replica.
+
+    `num_blocks` usable blocks (without vLLM's null block) of `block_size` tokens. With `prefix_caching`
+    off no block outlives its request.
+    """
+
+    __slots__ = (
+        "block_size", "cached", "evicted_blocks", "free_blocks", "index", "keys", "num_blocks",
+        "prefix_caching", "unkeyed_blocks",
+    )  # fmt: skip
+
+    def __init__(self, num_blocks: int, block_size: int, prefix_caching: bool) -> None:
+        self.num_blocks = num_blocks
+        self.block_size = block_size
+        self.prefix_caching = prefix_caching
+        self.free_blocks = num_blocks  # unkeyed ones plus all that `cached` holds
+        self.unkeyed_blocks = num_blocks
+        self.cached: OrderedDict[Block | CachedRun, None] = OrderedDict()
+        self.index: dict[int, list[Block]] = {}  # copies of a key in the order of their registration
+        self.keys = BlockKeys(block_size)
+        self.evicted_blocks = 0
+
+    @property
+    def used_blocks(self) -> int:
+        """Blocks held by running requests."""
+        return self.num_blocks - self.free_blocks
+
+    def blocks_for(self, tokens: int) -> int:
+        """Blocks that `tokens` tokens occupy."""
+        return -(-tokens // self.block_size)
+
+    def lookup(self, request: Request) -> Hit:
+        """Find the longest cached prefix; the last known token is never part of it, as in vLLM."""
+        if not self.prefix_caching or (request.segments is None and request.private_run is None):
+            return _MISS
+        limit = (request.known_tokens - 1) // self.block_size
+        keys = self.keys.of(request)
+        shared: list[Block] = []
+        evictable = 0
+        for key in keys[:limit]:
+            copies = self.index.get(key)
+            if not copies:
+                break
+            shared.append(copies[0])
+            evictable += copies[0].holders == 0
+        private = 0
+        if request.private_run is not None and len(shared) == len(keys):
+            private = min(request.private_run.blocks, limit - len(shared))
+        return Hit(shared, private, evictable + private, len(shared) + private)
+
+    def adopt(self, request: Request, hit: Hit) -> None:
+        """Let the request hold the blocks that were found; its `computed_tokens` becomes their tokens."""
+        for block in hit.shared:
+            if block.holders == 0:
+                del self.cached[block]
+                self.free_blocks -= 1
+            block.holders += 1
+        request.blocks = hit.shared.copy()
+        run = request.private_run
+        if run is not None:
+            self.free_blocks -= hit.private_blocks
+            run.blocks -= hit.private_blocks
+            run.owner = None
+            request.private_run = None
+            if run.blocks == 0:
+                del self.cached[run]
+        request.computed_tokens = hit.blocks * self.block_size
+
+    def grow(self, request: Request, new_tokens: int) -> None:
+        """Give the request room for `new_tokens` more and count them as computed.
+
+        The caller has made sure that the blocks are there. Blocks that this step fills become
+        findable at once, before the step has run, as in vLLM.
+        """
+        before = request.computed_tokens
+        after = before + new_tokens
+        size = self.block_size
+        self.take(-(-after // size) - -(-before // size))
+        request.computed_tokens = after
+        if request.segments is not None:
+            self.register(request)
+
+    def register(self, request: Request) -> None:
+        """Make the request's full named blocks findable, up to its computed tokens."""
+        if not self.prefix_caching:
+            return
+        keys = self.keys.of(request)
+        for key in keys[len(request.blocks) : request.computed_tokens // self.block_size]:
+            block = Block(key)
+            request.blocks.append(block)
+            self.index.setdefault(key, []).append(block)
+
+    def take(self, blocks: int) -> None:
+        """Hand out free blocks: those without a key first, then the least recently freed."""
+        self.free_blocks -= blocks
+        self.unkeyed_blocks -= blocks
+        if self.unkeyed_blocks < 0:
+            self._evict(-self.unkeyed_blocks)
+            self.unkeyed_blocks = 0
+
+    def _evict(self, blocks: int) -> None:
+        self.evicted_blocks += blocks
+        while blocks:
+            oldest = next(iter(self.cached))
+            if isinstance(oldest, Block):
+                del self.cached[oldest]
+                copies = self.index[oldest.key]
+                copies.remove(oldest)
+                if not copies:
+                    del self.index[oldest.key]
+                blocks -= 1
+                continue
+            taken = min(blocks, oldest.blocks)
+            oldest.blocks -= taken
+            blocks -= taken
+            if oldest.blocks == 0:
+                del self.cached[oldest]
+                if oldest.owner is not None:
+                    oldest.owner.private_run = None
+
+    def free(self, request: Request, may_return: bool) -> None:
+        """Take all blocks back; full ones stay cached until they are handed out again.
+
+        `may_return` says that the request was preempted and could hit its own private blocks.
+        """
+        size = self.block_size
+        held = -(-request.computed_tokens // size)
+        if not self.prefix_caching:
+            self.free_blocks += held
+            self.unkeyed_blocks += held
+            return
+        full = request.computed_tokens // size
+        private = full - len(request.blocks)
+        self.unkeyed_blocks += held - full
+        self.free_blocks += held - len(request.blocks)
+        if private:
+            run = CachedRun(request if may_return else None, private)
+            self.cached[run] = None
+            if may_return:
+                request.private_run = run
+        if request.blocks:
+            for block in reversed(request.blocks):
+                block.holders -= 1
+                if block.holders == 0:
+                    self.cached[block] = None
+                    self.free_blocks += 1
+            request.blocks = []

@@ -1,0 +1,206 @@
+"""Drive one engine by hand and print every decision, to hold it against a real scheduler's log.
+
+The trace names the content of every prompt; the step time is a stated integer formula, so that any
+difference in the log is a difference in decisions. Times are integer microseconds.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, TextIO
+
+from sim.batching.vllm_v1 import VllmV1
+from sim.engine import Engine, EngineLimits, Ordering
+from sim.errors import ScenarioError, TraceError
+from sim.ordering.fcfs import Fcfs
+from sim.plan import StepPlan
+from sim.request import Request
+
+_DEFAULTS: dict[str, Any] = {
+    "max_num_seqs": 256, "max_num_batched_tokens": 8192, "max_num_scheduled_tokens": None,
+    "enable_chunked_prefill": True, "long_prefill_token_threshold": 0,
+    "long_prefill_token_threshold_adaptive": False, "block_size": 16, "num_gpu_blocks": 8192,
+    "enable_prefix_caching": True, "policy": "fcfs", "watermark": 0.0, "scheduler_reserve_full_isl": True,
+    "max_model_len": 32768, "async": False,
+    "t_base_us": 5000, "t_prefill_tok_us": 20, "t_decode_req_us": 100, "t_ctx_div": 100, "t_empty_us": 1000,
+}  # fmt: skip
+
+
+def lockstep(trace: Path, config: Path, out: TextIO, group_decodes: bool = True) -> None:
+    """Run the requests of `trace` (JSON lines) under the settings of `config` (JSON) and print the step log.
+
+    `group_decodes` off schedules one by one; the log must not differ. Raises TraceError and ScenarioError
+    for what cannot be read, is unknown, or is not modelled.
+    """
+    settings = _read_config(config)
+    requests, names = _read_trace(trace, settings)
+    engine = _engine(settings, names, group_decodes)
+    steps = list(_run(engine, requests, names, settings))
+    meta = {"kind": "meta", "config": settings, "n_requests": len(requests), "n_steps": len(steps)}
+    for line in (meta, *steps, *(_request_line(request, names) for request in requests)):
+        out.write(json.dumps(line, separators=(",", ":")) + "\n")
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        given = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ScenarioError(f"{path}: cannot be read as JSON ({error})") from None
+    if not isinstance(given, dict):
+        raise ScenarioError(f"{path}: must be a JSON object of engine settings")
+    for key in given:
+        if key not in _DEFAULTS:
+            raise ScenarioError(f"{path}: unknown setting {key!r}; known are {', '.join(_DEFAULTS)}")
+    settings = _DEFAULTS | given
+    if settings["async"]:
+        raise ScenarioError(f"{path}: async scheduling is not modelled yet; set 'async' to false")
+    if settings["policy"] not in ("fcfs", "priority"):
+        raise ScenarioError(f"{path}: policy must be 'fcfs' or 'priority', not {settings['policy']!r}")
+    return settings
+
+
+def _read_trace(path: Path, settings: dict[str, Any]) -> tuple[list[Request], list[str]]:
+    rows = []
+    try:
+        lines = path.read_text().splitlines()
+    except (OSError, ValueError) as error:
+        raise TraceError(f"{path}: cannot be read ({error})") from None
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            try:
+                row = json.loads(line)
+                prompt = tuple((str(name), int(length)) for name, length in row["prompt"])
+                lengths = [length for _, length in prompt] + [int(row["output_len"])]
+                if min(lengths) < 1 or int(row["arrival_us"]) < 0:
+                    raise ValueError("lengths must be at least 1 and arrival_us at least 0")
+                rows.append((str(row["id"]), int(row["arrival_us"]), prompt, lengths, int(row.get("priority", 0))))
+            except (ValueError, KeyError, TypeError) as error:
+                raise TraceError(f"{path}, line {number}: not a request ({error!r})") from None
+    repeated = {name for _, _, prompt, _, _ in rows for name, _ in prompt}
+    requests = []
+    for index, (name, arrival, prompt, lengths, priority) in enumerate(rows):
+        asked, limit = sum(lengths[:-1]), settings["max_model_len"]
+        if asked >= limit:
+            raise TraceError(f"{path}: request {name} has {asked} prompt tokens; max_model_len is {limit}")
+        requests.append(
+            Request(
+                index, arrival, asked, min(lengths[-1], limit - asked), priority,
+                segments=prompt, output_name=f"o:{name}" if f"o:{name}" in repeated else None,
+            )  # fmt: skip
+        )
+    return requests, [row[0] for row in rows]
+
+
+@dataclass(frozen=True)
+class _NamedPriority:
+    """vLLM's priority order, which breaks full ties by the request's name."""
+
+    names: list[str]
+
+    def key(self, request: Request) -> tuple[Any, ...]:
+        return (request.priority, request.arrival_s, self.names[request.id])
+
+    def victim(self, running: list[Request]) -> Request:
+        return max(running, key=lambda request: (request.priority, request.arrival_s))
+
+
+def _engine(settings: dict[str, Any], names: list[str], group_decodes: bool) -> Engine:
+    known = {field.name for field in fields(EngineLimits)}
+    limits = EngineLimits(**{key: value for key, value in settings.items() if key in known})
+    ordering: Ordering = Fcfs() if settings["policy"] == "fcfs" else _NamedPriority(names)
+    return Engine(limits, VllmV1(), ordering, group_decodes)
+
+
+def _run(
+    engine: Engine, requests: list[Request], names: list[str], settings: dict[str, Any]
+) -> Iterator[dict[str, Any]]:
+    now = index = arrived = 0
+    while arrived < len(requests) or not engine.is_idle:
+        if engine.is_idle:
+            now = max(now, int(requests[arrived].arrival_s))
+        while arrived < len(requests) and requests[arrived].arrival_s <= now:
+            engine.add(requests[arrived])
+            arrived += 1
+        evicted = engine.kv.evicted_blocks
+        plan = engine.schedule()
+        dt = _step_time_us(plan, settings)
+        line = _step_line(engine, plan, names)
+        keys, evictions = _distinct_keys(engine), engine.kv.evicted_blocks - evicted
+        line = {"kind": "step", "s": index, "t": now, "dt": dt, **line, "nhash": keys, "ev": evictions}
+        sampling = [chunk.request for chunk in plan.chunks if _samples(*chunk)]
+        for request in plan.admitted:
+            request.scheduled_s = now
+        now += dt
+        finished = engine.complete(plan)
+        for request in sampling:
+            if request.generated_tokens == 1:
+                request.first_token_s = now
+        for request in finished:
+            request.finish_s = now
+        if finished:
+            line["fin"] = [names[request.id] for request in finished]
+        line["free2"] = engine.kv.free_blocks
+        yield line
+        index += 1
+
+
+def _samples(request: Request, new_tokens: int, computed_before: int) -> bool:
+    return computed_before + new_tokens == request.known_tokens
+
+
+def _step_time_us(plan: StepPlan, settings: dict[str, Any]) -> int:
+    if plan.is_empty:
+        return int(settings["t_empty_us"])
+    shape = plan.shape()
+    prefill = sum(new for new, _ in shape.prefills)
+    context = shape.decode_context_tokens + sum(new + before for new, before in shape.prefills)
+    return int(
+        settings["t_base_us"]
+        + settings["t_prefill_tok_us"] * prefill
+        + settings["t_decode_req_us"] * shape.decodes
+        + context // settings["t_ctx_div"]
+    )
+
+
+def _step_line(engine: Engine, plan: StepPlan, names: list[str]) -> dict[str, Any]:
+    alone = {chunk.request: chunk for chunk in plan.chunks}
+    tokens = {}
+    for request in engine.running:
+        if request in alone:
+            tokens[names[request.id]] = alone[request].new_tokens
+        elif plan.decodes and request not in engine.prefilling:
+            tokens[names[request.id]] = 1
+    line: dict[str, Any] = {"n": tokens}
+    if plan.admitted or plan.resumed:
+        line["adm"] = [names[request.id] for request in plan.admitted]
+        line["res"] = [names[request.id] for request in plan.resumed]
+        entered = sorted(plan.admitted + plan.resumed, key=lambda request: request.seat)
+        line["hit"] = {names[request.id]: alone[request].computed_before for request in entered}
+    if plan.preempted:
+        line["pre"] = [names[request.id] for request in plan.preempted]
+    return line | {"run": len(engine.running), "wait": len(engine.waiting), "free": engine.kv.free_blocks}
+
+
+def _distinct_keys(engine: Engine) -> int:
+    """Distinct block keys that a look-up could find, private ones included."""
+    if not engine.kv.prefix_caching:
+        return 0
+    keys = len(engine.kv.index) + sum(
+        entry.blocks for entry in engine.kv.cached if not hasattr(entry, "key")
+    )
+    for request in engine.running:
+        computed = request.computed_tokens
+        if request not in engine.prefilling:
+            computed = request.lead + engine.decoders.clock + 1  # the token being computed now
+        keys += computed // engine.limits.block_size - len(request.blocks)
+    return keys
+
+
+def _request_line(request: Request, names: list[str]) -> dict[str, Any]:
+    return {
+        "kind": "req", "id": names[request.id], "arr": request.arrival_s, "prompt": request.prompt_tokens,
+        "out": request.generated_tokens, "prio": request.priority, "first_sched": request.scheduled_s,
+        "cached": request.cached_tokens, "first_tok": request.first_token_s, "fin": request.finish_s,
+        "npre": request.preemptions,
+    }  # fmt: skip

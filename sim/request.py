@@ -1,0 +1,75 @@
+"""The request: the one noun that every room passes around."""
+
+from collections.abc import Hashable
+from math import nan
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sim.kvcache.paged import Block, CachedRun
+
+Segments = tuple[tuple[Hashable, int], ...]
+"""What a prompt holds: the first `length` tokens of each named segment, one after another."""
+
+
+class Request:
+    """One prompt to be read and one answer to be written, with its progress so far.
+
+    Times end in `_s` (virtual seconds, NaN until they happen); lengths are in tokens. `output_tokens`
+    is exact: the request stops when it has generated that many.
+
+    While a request decodes in step with the others its counters are kept by the engine's
+    `DecodeGroup`, and `computed_tokens` and `generated_tokens` here are settled when it leaves.
+    """
+
+    __slots__ = (
+        "arrival_s", "block_keys", "blocks", "cached_tokens", "computed_tokens", "finish_s", "first_token_s",
+        "generated_tokens", "high_water_tokens", "id", "last_token_s", "lead", "measured", "output_name",
+        "output_tokens", "preemptions", "priority", "private_run", "prompt_tokens", "recomputed_tokens",
+        "scheduled_s", "seat", "segments",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        id: int,
+        arrival_s: float,
+        prompt_tokens: int,
+        output_tokens: int,
+        priority: int = 0,
+        segments: Segments | None = None,
+        output_name: Hashable | None = None,
+        measured: bool = True,
+    ) -> None:
+        self.id = id
+        self.arrival_s = arrival_s
+        self.prompt_tokens = prompt_tokens
+        self.output_tokens = output_tokens
+        self.priority = priority
+        self.segments = segments
+        self.output_name = output_name  # set when a later prompt repeats this request's output
+        self.measured = measured
+        # progress
+        self.computed_tokens = 0  # tokens whose KV is present, or is being written by the current step
+        self.generated_tokens = 0
+        self.cached_tokens = 0  # tokens that a prefix hit spared
+        self.recomputed_tokens = 0
+        self.high_water_tokens = 0  # the most tokens ever computed before a preemption
+        self.preemptions = 0
+        self.seat = -1  # rank of the latest admission; the running list is in this order
+        self.lead = 0  # in the decode group: computed tokens minus the group's clock
+        # KV content
+        self.blocks: list[Block] = []  # held blocks whose content has a name others may hit
+        self.block_keys: list[int] | None = None  # keys of all nameable full blocks, made at first look-up
+        self.private_run: CachedRun | None = None  # own unnamed blocks left in the cache by a preemption
+        # times
+        self.scheduled_s = nan
+        self.first_token_s = nan
+        self.last_token_s = nan
+        self.finish_s = nan
+
+    @property
+    def known_tokens(self) -> int:
+        """Prompt plus tokens generated so far: all that the next step could attend to."""
+        return self.prompt_tokens + self.generated_tokens
+
+    def __repr__(self) -> str:
+        return f"Request({self.id}, prompt={self.prompt_tokens}, output={self.output_tokens})"
