@@ -1,7 +1,7 @@
 """The engine of one replica: its queues, its KV cache, and the policy that plans its steps.
 
-It knows no clock and no I/O: `add` requests, `schedule` a step, `complete` it. `repeat` completes many
-equal decode steps at once and gives the same state as completing them one by one.
+It knows no clock and no I/O: `add` requests, `schedule` a step, `complete` it. `repeat` makes it many equal
+decode steps, which leaves the same state as scheduling and completing them one by one.
 """
 
 from dataclasses import dataclass
@@ -115,7 +115,7 @@ class Engine:
         Raises ServecastError when requests wait, none runs, and none can ever be admitted.
         """
         plan = self.batching.plan(self)
-        if not plan.chunks and not plan.decodes and not self.running and self.waiting:
+        if plan.is_empty and self.waiting and not self.running and not plan.preempted:
             stuck = self.waiting[0][1]
             raise ServecastError(
                 f"request {stuck.id} with {stuck.known_tokens} tokens needs "
@@ -125,28 +125,29 @@ class Engine:
         return plan
 
     def steady_steps(self, plan: StepPlan) -> int:
-        """How many steps, this one included, can be completed at once with `repeat`; at least 1."""
+        """How many steps, this one included, can be done at once with `repeat`; at least 1."""
         if plan.chunks or self.prefilling or not plan.decodes:
             return 1
         if self.decoders.named and self.waiting:
             return 1  # blocks that fill during the run could become hits of the waiting request
         return self.batching.steady_steps(self, plan)
 
-    def repeat(self, steps: int) -> list[Request]:
-        """Complete this planned decode step and the `steps` - 1 equal ones after it; return the finished."""
+    def repeat(self, steps: int) -> None:
+        """Schedule the `steps` - 1 decode steps that follow the planned one and equal it."""
         if steps > 1:
             self.kv.take(self.decoders.blocks_over(1, steps))
-        return self._retire(self.decoders.tick(steps))
 
-    def complete(self, plan: StepPlan) -> list[Request]:
+    def complete(self, plan: StepPlan, steps: int = 1) -> list[Request]:
         """Give every request whose known tokens are all computed its next token; return the finished.
 
-        The order is that of the running list, in which vLLM frees them.
+        `steps` is the number of equal decode steps, when `repeat` scheduled more than one. Finished
+        requests come in the order of the running list, in which vLLM frees them.
         """
-        finished = self.decoders.tick(1) if plan.decodes else []
+        finished = self.decoders.tick(steps) if plan.decodes else []
         for request, _, _ in plan.chunks:
             if request.computed_tokens < request.prompt_tokens + request.generated_tokens:
                 continue
+            plan.sampled.append(request)
             request.generated_tokens += 1
             if request.generated_tokens == request.output_tokens:
                 del self.prefilling[request]
@@ -154,9 +155,6 @@ class Engine:
             elif self.group_decodes:
                 del self.prefilling[request]
                 self.decoders.join(request)
-        return self._retire(finished)
-
-    def _retire(self, finished: list[Request]) -> list[Request]:
         if len(finished) > 1:
             finished.sort(key=_seat)
         for request in finished:
@@ -165,6 +163,24 @@ class Engine:
                 self.kv.register(request)
             self.kv.free(request, may_return=False)
         return finished
+
+    def check(self) -> None:
+        """Raise AssertionError unless every request and every KV block is where it must be.
+
+        INV-1: a running request is either in the decode group or scheduled on its own.
+        INV-2: free, held and cached blocks make up the capacity.
+        """
+        if len(self.running) != len(self.prefilling) + self.decoders.size:
+            raise AssertionError("INV-1: the running list is not the decode group and the others")
+        held = {}  # private blocks per request, and shared ones once
+        shared = set()
+        for request in self.running:
+            computed = request.computed_tokens
+            if request not in self.prefilling:
+                computed = request.lead + self.decoders.clock
+            held[request.id] = self.kv.blocks_for(computed) - len(request.blocks)
+            shared.update(request.blocks)
+        self.kv.check(sum(held.values()) + len(shared))
 
     # What a batching policy does to the queues.
 

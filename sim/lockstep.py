@@ -128,12 +128,11 @@ def _run(
         line = _step_line(engine, plan, names)
         keys, evictions = _distinct_keys(engine), engine.kv.evicted_blocks - evicted
         line = {"kind": "step", "s": index, "t": now, "dt": dt, **line, "nhash": keys, "ev": evictions}
-        sampling = [chunk.request for chunk in plan.chunks if _samples(*chunk)]
         for request in plan.admitted:
             request.scheduled_s = now
         now += dt
         finished = engine.complete(plan)
-        for request in sampling:
+        for request in plan.sampled:
             if request.generated_tokens == 1:
                 request.first_token_s = now
         for request in finished:
@@ -143,10 +142,6 @@ def _run(
         line["free2"] = engine.kv.free_blocks
         yield line
         index += 1
-
-
-def _samples(request: Request, new_tokens: int, computed_before: int) -> bool:
-    return computed_before + new_tokens == request.known_tokens
 
 
 def _step_time_us(plan: StepPlan, settings: dict[str, Any]) -> int:

@@ -19,9 +19,12 @@ class StepPlan:
 
     `admitted` requests were scheduled for the first time, `resumed` ones again after a preemption;
     `preempted` ones lost their blocks; `regrouped` ones left the decode group to be scheduled one by one.
+    `sampled` is filled when the step completes: the requests of chunks that got a token.
     """
 
-    __slots__ = ("admitted", "chunks", "decode_context_tokens", "decodes", "preempted", "regrouped", "resumed")
+    __slots__ = (
+        "admitted", "chunks", "decode_context_tokens", "decodes", "preempted", "regrouped", "resumed", "sampled",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.decodes = 0
@@ -31,6 +34,7 @@ class StepPlan:
         self.resumed: list[Request] = []
         self.preempted: list[Request] = []
         self.regrouped: list[Request] = []
+        self.sampled: list[Request] = []
 
     @property
     def is_empty(self) -> bool:

@@ -197,3 +197,15 @@ class PagedKVCache:
                     self.cached[block] = None
                     self.free_blocks += 1
             request.blocks = []
+
+    def check(self, held_blocks: int) -> None:
+        """Raise AssertionError unless free, held and cached blocks make up the capacity (INV-2)."""
+        cached = sum(1 if isinstance(entry, Block) else entry.blocks for entry in self.cached)
+        if self.unkeyed_blocks < 0 or self.free_blocks != self.unkeyed_blocks + cached:
+            raise AssertionError(
+                f"INV-2: {self.free_blocks} free blocks, of them {self.unkeyed_blocks} unkeyed, {cached} cached"
+            )
+        if self.free_blocks + held_blocks != self.num_blocks:
+            raise AssertionError(
+                f"INV-2: {self.free_blocks} free and {held_blocks} held of {self.num_blocks} blocks"
+            )

@@ -1,0 +1,69 @@
+"""When requests arrive: at times known beforehand, or when a user of a closed loop is ready again.
+
+One process, or none, serves all of them, however many there are.
+"""
+
+from collections.abc import Callable, Generator, Iterator
+
+import simpy
+
+from sim.cluster.clock import ARRIVAL_ORDER, At
+from sim.request import Request
+from sim.workload.table import ClosedLoop, RequestTable
+
+Arrive = Callable[[Request], None]
+
+_ROWS_AT_ONCE = 4096  # numpy columns become Python numbers in slices, so that a long trace stays small
+
+
+def open_arrivals(env: simpy.Environment, requests: Iterator[Request], arrive: Arrive, delay_s: float) -> None:
+    """Let every request arrive `delay_s` after its own time; `requests` come in that order."""
+
+    def process() -> Generator[simpy.Event, None, None]:
+        for request in requests:
+            time_s = request.arrival_s + delay_s
+            if time_s > env.now:
+                yield At(env, time_s, ARRIVAL_ORDER)
+            arrive(request)
+
+    env.process(process())
+
+
+def closed_loop_arrivals(
+    env: simpy.Environment, requests: Iterator[Request], loop: ClosedLoop, arrive: Arrive, delay_s: float
+) -> Callable[[float], None]:
+    """Let `loop.users` users send one request after another; return what to call when an answer is there.
+
+    Request i goes to the user who is ready first, `loop.think_s[i]` after that user's last answer.
+    """
+    think_s = iter(loop.think_s.tolist())
+
+    def send(now_s: float) -> None:
+        request = next(requests, None)
+        if request is None:
+            return
+        request.arrival_s = now_s + next(think_s)
+        event = At(env, request.arrival_s + delay_s, ARRIVAL_ORDER)
+        event.callbacks.append(lambda _: arrive(request))
+
+    for _ in range(loop.users):
+        send(0.0)
+    return send
+
+
+def make_requests(table: RequestTable, warmup_s: float, cooldown_s: float) -> Iterator[Request]:
+    """The table's rows as requests, one after another; `measured` says whether it is in the window."""
+    last_s = float(table.arrival_s[-1]) - cooldown_s
+    for first in range(0, len(table), _ROWS_AT_ONCE):
+        rows = slice(first, first + _ROWS_AT_ONCE)
+        columns = zip(
+            table.arrival_s[rows].tolist(),
+            table.prompt_tokens[rows].tolist(),
+            table.output_tokens[rows].tolist(),
+            table.priority[rows].tolist(),
+            strict=True,
+        )
+        for index, (arrival_s, prompt, output, priority) in enumerate(columns, first):
+            segments = None if table.segments is None else table.segments[index]
+            measured = warmup_s <= arrival_s <= last_s
+            yield Request(index, arrival_s, prompt, output, priority, segments, None, measured)

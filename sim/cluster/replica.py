@@ -1,0 +1,141 @@
+"""One replica: a SimPy process that repeats plan, step time, wait, complete.
+
+While the running set only decodes, many steps are one event. Should a request arrive meanwhile that
+could change them, the process is interrupted and stops at the end of the step that is then running.
+"""
+
+from bisect import bisect_left
+from collections.abc import Callable, Generator
+from itertools import accumulate
+
+import simpy
+
+from sim.cluster.clock import REPLICA_ORDER, At
+from sim.engine import Engine
+from sim.latency import StepTime, StepTimer
+from sim.plan import StepPlan
+from sim.record import GapLog, StepLog
+from sim.request import Request
+
+_SHORTEST_RUN, _LONGEST_RUN = 32, 4096
+"""Step times of a run are computed ahead in runs that double while nothing disturbs them, so that little
+work is thrown away when a request arrives."""
+
+
+class Replica:
+    """An engine on its GPUs, in virtual time."""
+
+    def __init__(
+        self, env: simpy.Environment, index: int, engine: Engine, timer: StepTimer, gaps: GapLog,
+        on_finish: Callable[[Request, int], None], fast_forward: bool,
+    ) -> None:  # fmt: skip
+        self.env = env
+        self.index = index
+        self.engine = engine
+        self.timer = timer
+        self.gaps = gaps
+        self.log = StepLog(index)
+        self.on_finish = on_finish
+        self.fast_forward = fast_forward
+        self.outstanding_requests = 0
+        self._longest_run = _SHORTEST_RUN
+        self._idle: simpy.Event | None = None
+        self._interruptible = False
+        self._process = env.process(self._serve())
+
+    def deliver(self, request: Request) -> None:
+        """Hand over an arriving request."""
+        self.outstanding_requests += 1
+        may_disturb = self.engine.add(request)
+        if self._idle is not None:
+            self._idle.succeed()
+            self._idle = None
+        elif may_disturb and self._interruptible:
+            self._interruptible = False
+            self._process.interrupt()
+
+    def _serve(self) -> Generator[simpy.Event, None, None]:
+        engine = self.engine
+        now = 0.0
+        while True:
+            if engine.is_idle:
+                self._idle = self.env.event()
+                yield self._idle
+                now = self.env.now
+            plan = engine.schedule()
+            steps = engine.steady_steps(plan) if self.fast_forward else 1
+            if steps > 1:
+                now = yield from self._decode(now, plan, min(steps, self._longest_run))
+            else:
+                now = yield from self._step(now, plan)
+
+    def _step(self, start_s: float, plan: StepPlan) -> Generator[simpy.Event, None, float]:
+        """One step."""
+        shape = plan.shape()
+        time = self.timer.step(shape)
+        for request in plan.regrouped:
+            request.last_token_s = start_s  # its last token came when the step before this one ended
+        for request in plan.admitted:
+            request.scheduled_s = start_s
+        running, kv_used = len(self.engine.running), self.engine.kv.used_blocks
+        decoding = self.engine.decoders.measured if plan.decodes else 0
+        end_s = start_s + time.total_s
+        yield At(self.env, end_s, REPLICA_ORDER + self.index)
+        finished = self.engine.complete(plan)
+        if decoding:
+            self.gaps.add(time.total_s, decoding)
+        for request in plan.sampled:
+            if request.generated_tokens == 1:
+                request.first_token_s = end_s
+            elif request.measured:
+                at_step_start = request.last_token_s == start_s
+                self.gaps.add(time.total_s if at_step_start else end_s - request.last_token_s, 1)
+            request.last_token_s = end_s
+        if shape.prefills or plan.preempted or plan.resumed:
+            self._longest_run = _SHORTEST_RUN
+            self.log.mixed(start_s, end_s, plan, running, kv_used, time)
+        else:
+            context = shape.decode_context_tokens
+            self.log.decodes(start_s, end_s, 1, shape.decodes, context, running, kv_used, time)
+        self._finish(finished, end_s)
+        return end_s
+
+    def _decode(
+        self, start_s: float, plan: StepPlan, steps: int
+    ) -> Generator[simpy.Event, None, float]:
+        """Up to `steps` equal decode steps, fewer when an arrival cuts them short."""
+        engine = self.engine
+        running, decoding = len(engine.running), engine.decoders.measured
+        gaps_s, time = self.timer.decode_run(plan.decodes, plan.decode_context_tokens, steps)
+        ends_s = list(accumulate(gaps_s, initial=start_s))
+        order = REPLICA_ORDER + self.index
+        self._interruptible = True
+        self._longest_run = min(2 * self._longest_run, _LONGEST_RUN)
+        last = At(self.env, ends_s[-1], order)
+        try:
+            yield last
+        except simpy.Interrupt:
+            reached = bisect_left(ends_s, self.env.now, lo=1)
+            if reached < steps:
+                steps = reached
+                gaps_s = gaps_s[:steps]
+                self._longest_run = _SHORTEST_RUN
+                last = At(self.env, ends_s[steps], order)
+            yield last
+        self._interruptible = False
+        end_s = ends_s[steps]
+        engine.repeat(steps)
+        kv_used = engine.kv.used_blocks
+        finished = engine.complete(plan, steps)
+        if decoding:
+            self.gaps.add_run(gaps_s, decoding)
+        context = plan.decode_context_tokens
+        self.log.decodes(start_s, end_s, steps, plan.decodes, context, running, kv_used, time)
+        self._finish(finished, end_s)
+        return end_s
+
+    def _finish(self, finished: list[Request], end_s: float) -> None:
+        for request in finished:
+            request.finish_s = end_s
+            self.outstanding_requests -= 1
+            self.on_finish(request, self.index)

@@ -1,0 +1,104 @@
+"""Requests in, tables out: arrivals, a router and replicas under one virtual clock."""
+
+from collections.abc import Callable
+
+import numpy as np
+import simpy
+
+from sim.cluster.arrivals import closed_loop_arrivals, make_requests, open_arrivals
+from sim.cluster.replica import Replica
+from sim.engine import Engine
+from sim.errors import ServecastError
+from sim.latency import StepTimer
+from sim.record import GapLog, Record, RequestLog, step_columns
+from sim.request import Request
+from sim.routing import Router
+from sim.streams import stream
+from sim.workload.table import RequestTable
+
+_PROGRESS_EVERY = 256
+
+
+def simulate(
+    table: RequestTable,
+    *,
+    replicas: int,
+    make_engine: Callable[[], Engine],
+    timer: StepTimer,
+    router: Router,
+    seed: int,
+    request_overhead_s: float = 0.0,
+    warmup_s: float = 0.0,
+    cooldown_s: float = 0.0,
+    fast_forward: bool = True,
+    progress: Callable[[int, int], None] | None = None,
+) -> Record:
+    """Serve every request and record what happened.
+
+    A request reaches the router `request_overhead_s` after it was sent. Those sent in the first
+    `warmup_s`, or in the last `cooldown_s` before the last one is sent, are served but not measured.
+    `fast_forward` off simulates every step on its own; the tables must come out the same.
+    `progress` is called with (requests done, requests) now and then. Raises ServecastError when a
+    request can never be served, or when a cool-down is asked of a closed loop, whose last arrival
+    nobody knows beforehand.
+    """
+    if cooldown_s and table.closed_loop is not None:
+        raise ServecastError("a closed loop has no known last arrival: leave out measure.cooldown")
+    env = simpy.Environment()
+    requests = make_requests(table, warmup_s, cooldown_s)
+    log, gaps = RequestLog(len(table)), GapLog()
+    left = 0
+
+    def leave(request: Request, replica: int, status: str, now_s: float) -> None:
+        nonlocal left
+        log.write(request, replica, status)
+        left += 1
+        if progress is not None and (left % _PROGRESS_EVERY == 0 or left == len(table)):
+            progress(left, len(table))
+        if next_of_user is not None:
+            next_of_user(now_s)
+
+    def finish(request: Request, replica: int) -> None:
+        leave(request, replica, "finished", request.finish_s)
+
+    fleet = [Replica(env, k, make_engine(), timer, gaps, finish, fast_forward) for k in range(replicas)]
+    choose = router.start(stream(seed, "router"))
+    engine = fleet[0].engine
+    max_model_len = engine.limits.max_model_len
+
+    def arrive(request: Request) -> None:
+        if table.closed_loop is not None:
+            request.measured = request.arrival_s >= warmup_s
+        if request.prompt_tokens >= max_model_len:
+            leave(request, -1, "rejected", env.now)
+            return
+        request.output_tokens = min(request.output_tokens, max_model_len - request.prompt_tokens)
+        fleet[choose(request, fleet)].deliver(request)
+
+    next_of_user: Callable[[float], None] | None = None
+    if table.closed_loop is None:
+        open_arrivals(env, requests, arrive, request_overhead_s)
+    else:
+        next_of_user = closed_loop_arrivals(env, requests, table.closed_loop, arrive, request_overhead_s)
+    env.run()
+    if left != len(table):
+        raise AssertionError(f"INV-1: {len(table)} requests arrived and {left} left")
+    for replica in fleet:
+        replica.engine.check()
+
+    steps = step_columns([replica.log for replica in fleet])
+    bins, counts = gaps.histogram()
+    return Record(
+        requests=log.columns(),
+        steps=steps,
+        itl_bins=bins,
+        itl_counts=counts,
+        replicas=replicas,
+        kv_blocks=engine.kv.num_blocks,
+        block_size=engine.limits.block_size,
+        makespan_s=float(np.max(steps["end_s"], initial=0.0)),
+        counters={
+            "engine_steps": sum(replica.log.engine_steps for replica in fleet),
+            "step_rows": len(steps["end_s"]),
+        },
+    )

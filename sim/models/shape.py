@@ -1,0 +1,30 @@
+"""The shape of one forward pass: all that its duration depends on."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class BatchShape:
+    """What one forward pass of one replica computes.
+
+    prefills: one (new_tokens, context_tokens) per prefill chunk; context = KV tokens that lie before the chunk.
+    decodes: requests that add one token from one token.
+    decode_context_tokens: KV tokens those attend to in total, the new token of each included.
+    sampled: rows that go through the LM head (finished prompts + decodes).
+    """
+
+    prefills: Sequence[tuple[int, int]]
+    decodes: int
+    decode_context_tokens: int
+    sampled: int
+
+    @property
+    def tokens(self) -> int:
+        """Rows that go through the decoder layers."""
+        return self.decodes + sum(new for new, _ in self.prefills)
+
+
+def attention_pairs(new_tokens: int, context_tokens: int) -> int:
+    """Query-key pairs of one causal prefill chunk: token i of the chunk sees the context and i tokens of it."""
+    return new_tokens * context_tokens + new_tokens * (new_tokens + 1) // 2

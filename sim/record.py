@@ -1,0 +1,223 @@
+"""What a run leaves behind: one row per request, one per run of like steps, and all token gaps.
+
+Rows are packed into byte buffers with one call each and become numpy columns at the end.
+"""
+
+import struct
+from array import array
+from dataclasses import dataclass
+from itertools import repeat
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sim.latency import StepTime
+from sim.plan import StepPlan
+from sim.request import Request
+
+STATUS = ("unfinished", "finished", "rejected")
+"""Names of the `status` codes: a request always is in exactly one of these states."""
+
+_REQUEST = np.dtype(
+    [
+        ("arrival_s", "<f8"), ("scheduled_s", "<f8"), ("first_token_s", "<f8"), ("finish_s", "<f8"),
+        ("prompt_tokens", "<i8"), ("output_tokens", "<i8"), ("generated_tokens", "<i8"),
+        ("cached_tokens", "<i8"), ("recomputed_tokens", "<i8"), ("priority", "<i8"),
+        ("replica", "<i4"), ("preemptions", "<i4"), ("status", "<i1"), ("measured", "?"),
+    ]
+)  # fmt: skip
+_pack_request = struct.Struct("<4d6q2ib?").pack_into
+
+_STEP = np.dtype(
+    [
+        ("start_s", "<f8"), ("end_s", "<f8"), ("host_s", "<f8"), ("comm_s", "<f8"), ("padding_s", "<f8"),
+        ("steps", "<i8"), ("context_tokens", "<i8"), ("attention_pairs", "<i8"),
+        ("prefill_context_tokens", "<i8"), ("prefill_tokens", "<i8"), ("recomputed_tokens", "<i8"),
+        ("kv_used_blocks", "<i8"), ("prefills", "<i4"), ("decodes", "<i4"), ("sampled", "<i4"),
+        ("running", "<i4"), ("preempted", "<i4"), ("replica", "<i4"), ("extrapolated", "?"),
+    ]
+)  # fmt: skip
+_pack_step = struct.Struct("<5d7q6i?").pack
+
+GAP_SHIFT = 43
+"""A token gap's bin is its float64 bits shifted by this: 9 bits of mantissa, bins 0.2% wide."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """The tables of one run, as numpy columns.
+
+    `requests` has one row per request in the order of arrival. `steps` has one row per run of like
+    steps, in the order of their start; `host_s`, `comm_s`, `padding_s` and the token counts are per
+    step, the `context` and `attention` sums over the whole row. `itl_counts[i]` token gaps of measured
+    requests lie in bin `itl_bins[i]` (float64 bits >> GAP_SHIFT).
+    """
+
+    requests: dict[str, NDArray[np.generic]]
+    steps: dict[str, NDArray[np.generic]]
+    itl_bins: NDArray[np.int64]
+    itl_counts: NDArray[np.int64]
+    replicas: int
+    kv_blocks: int
+    block_size: int
+    makespan_s: float
+    counters: dict[str, int]
+
+
+class RequestLog:
+    """One row per request, filled in when it leaves."""
+
+    __slots__ = ("buffer", "rows")
+
+    def __init__(self, count: int) -> None:
+        self.rows = np.zeros(count, _REQUEST)
+        self.buffer = memoryview(self.rows).cast("B") if count else memoryview(b"")
+
+    def write(self, request: Request, replica: int, status: str) -> None:
+        """Note how the request ended."""
+        _pack_request(
+            self.buffer, request.id * _REQUEST.itemsize,
+            request.arrival_s, request.scheduled_s, request.first_token_s, request.finish_s,
+            request.prompt_tokens, request.output_tokens, request.generated_tokens,
+            request.cached_tokens, request.recomputed_tokens, request.priority,
+            replica, request.preemptions, STATUS.index(status), request.measured,
+        )  # fmt: skip
+
+    def columns(self) -> dict[str, NDArray[np.generic]]:
+        """The rows as columns, by arrival and id."""
+        order = np.argsort(self.rows["arrival_s"], kind="stable")
+        columns: dict[str, NDArray[np.generic]] = {"id": order.astype(np.int64)}
+        for name in _REQUEST.names or ():
+            columns[name] = self.rows[name][order]
+        columns["status"] = np.array(STATUS)[columns["status"]]
+        return columns
+
+
+class StepLog:
+    """The steps of one replica; pure decode steps of the same batch that follow each other share a row."""
+
+    __slots__ = ("_context", "_end_s", "_key", "_kv_used", "_rows", "_start_s", "_steps", "engine_steps", "replica")
+
+    def __init__(self, replica: int) -> None:
+        self.replica = replica
+        self.engine_steps = 0
+        self._rows = bytearray()
+        self._key: tuple[float, ...] | None = None  # of the decode row that may still grow
+        self._start_s = self._end_s = 0.0
+        self._steps = self._context = self._kv_used = 0
+
+    def decodes(
+        self, start_s: float, end_s: float, steps: int, decodes: int, context_tokens: int, running: int,
+        kv_used_blocks: int, time: StepTime,
+    ) -> None:  # fmt: skip
+        """Note `steps` decode steps of `decodes` requests; the first attended to `context_tokens`."""
+        self.engine_steps += steps
+        context = steps * context_tokens + decodes * (steps * (steps - 1) // 2)
+        key = (decodes, running, time.host_s, time.comm_s, time.padding_s, time.extrapolated)
+        if key == self._key and start_s == self._end_s:
+            self._steps += steps
+            self._context += context
+        else:
+            self._flush()
+            self._key = key
+            self._start_s = start_s
+            self._steps = steps
+            self._context = context
+        self._end_s = end_s
+        self._kv_used = kv_used_blocks
+
+    def mixed(
+        self, start_s: float, end_s: float, plan: StepPlan, running: int, kv_used_blocks: int, time: StepTime
+    ) -> None:
+        """Note one step that is not a plain decode step."""
+        self._flush()
+        self.engine_steps += 1
+        decodes, context, sampled = plan.decodes, plan.decode_context_tokens, plan.decodes
+        prefills = prefill_tokens = prefill_context = pairs = recomputed = 0
+        for request, new, before in plan.chunks:
+            after = before + new
+            if new == 1 and before >= request.prompt_tokens:
+                decodes += 1
+                context += after
+            else:
+                prefills += 1
+                prefill_tokens += new
+                prefill_context += after
+                pairs += new * before + new * (new + 1) // 2
+            if before < request.high_water_tokens:
+                recomputed += min(after, request.high_water_tokens) - before
+        sampled += len(plan.sampled)
+        self._rows += _pack_step(
+            start_s, end_s, time.host_s, time.comm_s, time.padding_s, 1, context, pairs, prefill_context,
+            prefill_tokens, recomputed, kv_used_blocks, prefills, decodes, sampled, running,
+            len(plan.preempted), self.replica, time.extrapolated,
+        )  # fmt: skip
+
+    def _flush(self) -> None:
+        if self._key is None:
+            return
+        decodes, running, host_s, comm_s, padding_s, extrapolated = self._key
+        self._rows += _pack_step(
+            self._start_s, self._end_s, host_s, comm_s, padding_s, self._steps, self._context, 0, 0, 0, 0,
+            self._kv_used, 0, decodes, decodes, running, 0, self.replica, extrapolated,
+        )  # fmt: skip
+        self._key = None
+
+    def rows(self) -> NDArray[np.void]:
+        """All rows so far, in the order of time."""
+        self._flush()
+        return np.frombuffer(bytes(self._rows), _STEP)
+
+
+def step_columns(logs: list[StepLog]) -> dict[str, NDArray[np.generic]]:
+    """The rows of all replicas as columns, by start and replica."""
+    rows = np.concatenate([log.rows() for log in logs])
+    order = np.lexsort((rows["replica"], rows["start_s"]))
+    return {name: rows[name][order] for name in _STEP.names or ()}
+
+
+class GapLog:
+    """Inter-token gaps, pooled over requests, in a histogram with bins of equal relative width.
+
+    Bins are cut from the float's own bits and counts are integers, so neither the machine's libm nor
+    the grouping of additions can change the result.
+    """
+
+    __slots__ = ("_counts", "_gaps_s", "_weights")
+
+    _FULL = 1 << 16
+
+    def __init__(self) -> None:
+        self._gaps_s = array("d")
+        self._weights = array("q")
+        self._counts: dict[int, int] = {}
+
+    def add(self, gap_s: float, count: int) -> None:
+        """Note `count` tokens that came `gap_s` after the one before."""
+        self._gaps_s.append(gap_s)
+        self._weights.append(count)
+        if len(self._gaps_s) >= self._FULL:
+            self._flush()
+
+    def add_run(self, gaps_s: list[float], count: int) -> None:
+        """Note `count` tokens for each of the gaps."""
+        self._gaps_s.extend(gaps_s)
+        self._weights.extend(repeat(count, len(gaps_s)))
+        if len(self._gaps_s) >= self._FULL:
+            self._flush()
+
+    def _flush(self) -> None:
+        bins, place = np.unique(np.array(self._gaps_s).view(np.int64) >> GAP_SHIFT, return_inverse=True)
+        counts = np.zeros(len(bins), np.int64)
+        np.add.at(counts, place, np.array(self._weights))
+        for key, count in zip(bins.tolist(), counts.tolist(), strict=True):
+            self._counts[key] = self._counts.get(key, 0) + count
+        self._gaps_s = array("d")
+        self._weights = array("q")
+
+    def histogram(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The bins in rising order, and how many gaps lie in each."""
+        if self._gaps_s:
+            self._flush()
+        bins = sorted(key for key, count in self._counts.items() if count)
+        return np.array(bins, np.int64), np.array([self._counts[key] for key in bins], np.int64)
