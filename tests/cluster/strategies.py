@@ -1,0 +1,84 @@
+"""Random scenarios: small, but with every pressure the engine knows."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+
+from sim.engine import Ordering
+from sim.latency.linear import Linear, LinearTimer
+from sim.ordering.fcfs import Fcfs
+from sim.ordering.priority import Priority
+from sim.routing import Router
+from sim.routing.least_outstanding import LeastOutstanding
+from sim.routing.random import Random
+from sim.routing.round_robin import RoundRobin
+from sim.workload.table import ClosedLoop, RequestTable, Segments
+
+LONGEST = 200
+
+
+@dataclass(frozen=True)
+class Case:
+    """One scenario, ready for `tests.serving.serve`."""
+
+    table: RequestTable
+    timer: LinearTimer
+    options: dict[str, Any]
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> Case:
+    count = draw(st.integers(1, 40))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    # A grid makes arrivals coincide with each other and with ends of steps.
+    arrivals = np.round(np.cumsum(rng.exponential(draw(st.sampled_from([1e-4, 0.02, 0.3])), count)), 2)
+    # Short prompts with long answers outgrow the memory they were admitted to, and preempt.
+    longest = draw(st.sampled_from([(10, 150), (40, 100), (60, 20), (150, 50), (LONGEST + 20, 2)]))
+    prompts, answers = (rng.integers(1, most, count) for most in longest)
+    loop = None
+    if draw(st.booleans()):
+        arrivals = np.zeros(count)
+        think = draw(st.sampled_from([0.0, 0.03]))
+        loop = ClosedLoop(draw(st.integers(1, 8)), np.full(count, think))
+    segments = [_content(rng, int(prompt)) for prompt in prompts] if draw(st.booleans()) else None
+    block = draw(st.sampled_from([1, 4, 16]))
+    spare = draw(st.sampled_from([0, 1, 30 // block, 1000]))
+    ordering: Ordering = draw(st.sampled_from([Fcfs(), Priority()]))
+    router: Router = draw(st.sampled_from([RoundRobin(), LeastOutstanding(), Random()]))
+    return Case(
+        RequestTable.of(
+            arrivals, prompts, answers, rng.integers(0, 3, count), segments=segments, closed_loop=loop
+        ),
+        Linear(
+            base_s=draw(st.sampled_from([0.01, 0.0123])), per_prefill_token_s=1e-4, per_decode_s=1e-4,
+            per_context_token_s=draw(st.sampled_from([0.0, 1e-6])),
+        ).build(),
+        {
+            "replicas": draw(st.integers(1, 3)),
+            "ordering": ordering,
+            "router": router,
+            "request_overhead_s": draw(st.sampled_from([0.0, 0.004])),
+            "warmup_s": draw(st.sampled_from([0.0, 0.1])),
+            "limits": {
+                "max_model_len": LONGEST,
+                "num_gpu_blocks": -(-LONGEST // block) + 1 + spare,
+                "block_size": block,
+                "max_num_seqs": draw(st.sampled_from([1, 3, 64])),
+                "max_num_batched_tokens": draw(st.sampled_from([1, 7, 64, 2048])),
+                "enable_prefix_caching": draw(st.booleans()),
+                "long_prefill_token_threshold": draw(st.sampled_from([0, 16])),
+                "watermark": draw(st.sampled_from([0.0, 0.1])),
+                "scheduler_reserve_full_isl": draw(st.booleans()),
+            },
+        },
+    )  # fmt: skip
+
+
+def _content(rng: np.random.Generator, prompt: int) -> Segments | None:
+    if rng.random() < 0.3:
+        return None
+    shared = min(prompt, int(rng.choice([3, 40, 120])))
+    group, own = int(rng.integers(3)), ("own", int(rng.integers(4)))
+    return ((group, shared), (own, prompt - shared)) if shared < prompt else ((group, shared),)

@@ -1,0 +1,136 @@
+"""Nothing is lost: requests, tokens, blocks and time, over random scenarios."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+from sim.errors import ServecastError
+from sim.request import Request
+from tests.cluster.strategies import LONGEST, Case, cases
+from tests.serving import LinearTimer, engine, serve, table
+from sim.latency.linear import Linear
+
+
+@settings(max_examples=60, deadline=None)
+@given(cases())
+def test_requests_tokens_and_time(case: Case) -> None:
+    record = serve(case.table, case.timer, **case.options)
+    rows, steps = record.requests, record.steps
+    # INV-1: every request ends in exactly one state.
+    assert sorted(rows["id"].tolist()) == list(range(len(case.table)))
+    assert set(rows["status"].tolist()) <= {"finished", "rejected"}
+    done = rows["status"] == "finished"
+    assert (done == (case.table.prompt_tokens[rows["id"]] < LONGEST)).all()
+    assert (rows["generated_tokens"][done] == rows["output_tokens"][done]).all()
+    # INV-3: causality.
+    delay = case.options["request_overhead_s"]
+    assert (rows["arrival_s"] + delay <= rows["scheduled_s"])[done].all()
+    assert (rows["scheduled_s"] < rows["first_token_s"])[done].all()
+    assert (rows["first_token_s"] <= rows["finish_s"])[done].all()
+    # INV-5: tokens computed = owed + recomputed - cached; the last token of an answer is never computed.
+    owed = (rows["prompt_tokens"] + rows["generated_tokens"] - 1)[done].sum()
+    computed = ((steps["prefill_tokens"] + steps["decodes"]) * steps["steps"]).sum()
+    assert computed == owed + rows["recomputed_tokens"].sum() - rows["cached_tokens"].sum()
+    assert (steps["recomputed_tokens"] * steps["steps"]).sum() == rows["recomputed_tokens"].sum()
+    assert (steps["sampled"] * steps["steps"]).sum() == rows["generated_tokens"].sum()
+    assert steps["preempted"].sum() == rows["preemptions"].sum()
+    # A replica does one thing at a time, and idles only when it holds no request.
+    for replica in range(record.replicas):
+        mine = steps["replica"] == replica
+        start, end = steps["start_s"][mine], steps["end_s"][mine]
+        assert (end > start).all()
+        assert (start[1:] >= end[:-1]).all()
+        for idle_from, idle_to in zip(end[:-1], start[1:], strict=True):
+            held = (rows["replica"] == replica) & (rows["arrival_s"] + delay < idle_to)
+            assert idle_from == idle_to or (rows["finish_s"][held] <= idle_from).all()
+    # Every gap between two tokens of a measured request is in the histogram.
+    window = done & rows["measured"]
+    assert record.itl_counts.sum() == (rows["generated_tokens"][window] - 1).sum()
+    # INV-2 held at the end (simulate checks it); blocks used never exceed the capacity.
+    assert (steps["kv_used_blocks"] <= record.kv_blocks).all()
+
+
+@settings(max_examples=40, deadline=None)
+@given(cases())
+def test_littles_law(case: Case) -> None:
+    """Where nobody is preempted: the batch seen step by step holds what the requests say they spent in it."""
+    record = serve(case.table, case.timer, **case.options)
+    rows, steps = record.requests, record.steps
+    if rows["preemptions"].any():
+        return
+    seated = np.nansum(rows["finish_s"] - rows["scheduled_s"])
+    seen = np.sum(steps["running"] * (steps["end_s"] - steps["start_s"]))
+    assert seen == pytest.approx(seated, rel=1e-9, abs=1e-9)
+
+
+@settings(max_examples=60, deadline=None)
+@given(cases())
+def test_blocks_and_queues_at_every_step(case: Case) -> None:
+    """INV-1 and INV-2 after every decision and every completion, driven by hand."""
+    for group_decodes in (True, False):
+        replica = engine(case.options["ordering"], group_decodes, **case.options["limits"])
+        rows = zip(case.table.prompt_tokens.tolist(), case.table.output_tokens.tolist(), strict=True)
+        segments = case.table.segments or [None] * len(case.table)
+        finished = accepted = 0
+        for index, (prompt, answer) in enumerate(rows):
+            if prompt >= LONGEST:
+                continue
+            accepted += 1
+            answer = min(answer, LONGEST - prompt)
+            replica.add(Request(index, 0.0, prompt, answer, index % 3, segments[index]))
+            if index % 4 == 0:
+                finished += _step(replica)
+        while not replica.is_idle:
+            finished += _step(replica)
+        assert finished == accepted
+        assert replica.kv.used_blocks == 0
+
+
+def _step(replica) -> int:  # type: ignore[no-untyped-def]
+    plan = replica.schedule()
+    budget = replica.limits.token_budget
+    assert plan.decodes + sum(chunk.new_tokens for chunk in plan.chunks) <= budget
+    assert len(replica.running) <= replica.limits.max_num_seqs
+    finished = len(replica.complete(plan))
+    replica.check()
+    return finished
+
+
+def timer() -> LinearTimer:
+    return Linear(base_s=0.01).build()
+
+
+def test_too_long_prompts_are_rejected_and_long_answers_cut() -> None:
+    record = serve(table([0, 0, 0], [50, 10, 49], [5, 100, 7]), timer(), limits={"max_model_len": 50})
+    assert record.requests["status"].tolist() == ["rejected", "finished", "finished"]
+    assert record.requests["generated_tokens"].tolist() == [0, 40, 1]
+    assert np.isnan(record.requests["finish_s"][0])
+    assert record.requests["replica"][0] == -1
+
+
+def test_a_rejected_request_does_not_stop_its_user() -> None:
+    from tests.serving import ClosedLoop
+
+    requests = table(np.zeros(3), [50, 10, 10], 2, closed_loop=ClosedLoop(1, np.zeros(3)))
+    record = serve(requests, timer(), limits={"max_model_len": 50})
+    assert record.requests["status"].tolist() == ["rejected", "finished", "finished"]
+
+
+def test_warm_up_and_cool_down_are_served_but_not_measured() -> None:
+    record = serve(table([0.0, 1.0, 2.0, 3.0], 5, 3), timer(), warmup_s=0.5, cooldown_s=0.5)
+    assert record.requests["measured"].tolist() == [False, True, True, False]
+    assert record.itl_counts.sum() == 2 * 2
+
+
+def test_cool_down_of_a_closed_loop_is_refused() -> None:
+    from tests.serving import ClosedLoop
+
+    requests = table(np.zeros(2), 5, 3, closed_loop=ClosedLoop(1, np.zeros(2)))
+    with pytest.raises(ServecastError, match="cooldown"):
+        serve(requests, timer(), cooldown_s=1.0)
+
+
+def test_progress_reaches_the_end() -> None:
+    seen: list[tuple[int, int]] = []
+    serve(table(np.arange(600) * 0.1, 5, 3), timer(), progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(256, 600), (512, 600), (600, 600)]

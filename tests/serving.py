@@ -1,0 +1,73 @@
+"""Small helpers for tests that serve requests: an engine, a table, a run."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from sim.batching.vllm_v1 import VllmV1
+from sim.cluster.simulate import simulate
+from sim.engine import Engine, EngineLimits, Ordering
+from sim.latency import StepTimer
+from sim.latency.linear import LinearTimer
+from sim.ordering.fcfs import Fcfs
+from sim.plan import StepPlan
+from sim.record import Record
+from sim.request import Request
+from sim.routing import Router
+from sim.routing.round_robin import RoundRobin
+from sim.workload.table import ClosedLoop, RequestTable
+
+
+def engine(ordering: Ordering | None = None, group_decodes: bool = True, **limits: Any) -> Engine:
+    """An engine with plenty of memory unless told otherwise."""
+    limits = {"num_gpu_blocks": 10_001, "max_model_len": 4096, **limits}
+    return Engine(EngineLimits(**limits), VllmV1(), ordering or Fcfs(), group_decodes)
+
+
+def serve(
+    table: RequestTable, timer: StepTimer, *, replicas: int = 1, router: Router | None = None,
+    ordering: Ordering | None = None, group_decodes: bool = True, fast_forward: bool = True,
+    seed: int = 0, limits: dict[str, Any] | None = None, **options: Any,
+) -> Record:  # fmt: skip
+    """Simulate a table on equal replicas."""
+    return simulate(
+        table,
+        replicas=replicas,
+        make_engine=lambda: engine(ordering, group_decodes, **(limits or {})),
+        timer=timer,
+        router=router or RoundRobin(),
+        seed=seed,
+        fast_forward=fast_forward,
+        **options,
+    )
+
+
+def steps_of(engine: Engine, requests: list[Request], most: int = 10_000) -> list[StepPlan]:
+    """Add all requests at once and run the engine by hand until it is idle."""
+    for request in requests:
+        engine.add(request)
+    plans = []
+    while not engine.is_idle and len(plans) < most:
+        plan = engine.schedule()
+        engine.check()
+        plans.append(plan)
+        engine.complete(plan)
+        engine.check()
+    return plans
+
+
+def table(
+    arrival_s: ArrayLike, prompt_tokens: ArrayLike, output_tokens: ArrayLike, **columns: Any
+) -> RequestTable:
+    """A request table whose scalar columns are repeated."""
+    arrival_s = np.asarray(arrival_s, float)
+    return RequestTable.of(
+        arrival_s,
+        np.broadcast_to(prompt_tokens, arrival_s.shape),
+        np.broadcast_to(output_tokens, arrival_s.shape),
+        **columns,
+    )
+
+
+__all__ = ["ClosedLoop", "LinearTimer", "engine", "serve", "steps_of", "table"]
