@@ -63,12 +63,13 @@ class DecodeGroup:
         return self.new_blocks[self.clock % self.block_size]
 
     def blocks_over(self, first: int, last: int) -> int:
-        """New KV blocks that ticks `first` to `last` - 1 take, counted from now."""
-        cycles, rest = divmod(max(last - first, 0), self.block_size)
-        start = self.clock + first
-        return cycles * self.size + sum(
-            self.new_blocks[tick % self.block_size] for tick in range(start, start + rest)
-        )
+        """New KV blocks that the ticks from `first` up to, not with, `last` take, counted from now."""
+        size = self.block_size
+        cycles, rest = divmod(last - first, size)
+        begin = (self.clock + first) % size
+        end = begin + rest
+        blocks = cycles * self.size + sum(self.new_blocks[begin:end])
+        return blocks + sum(self.new_blocks[: end - size]) if end > size else blocks
 
     def ticks_within(self, free_blocks: int, most: int) -> int:
         """How many ticks, at most `most`, need no more than `free_blocks` new blocks in all."""

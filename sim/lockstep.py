@@ -13,6 +13,7 @@ from typing import Any, TextIO
 from sim.batching.vllm_v1 import VllmV1
 from sim.engine import Engine, EngineLimits, Ordering
 from sim.errors import ScenarioError, TraceError
+from sim.kvcache.paged import CachedRun
 from sim.ordering.fcfs import Fcfs
 from sim.plan import StepPlan
 from sim.request import Request
@@ -74,7 +75,9 @@ def _read_trace(path: Path, settings: dict[str, Any]) -> tuple[list[Request], li
                 lengths = [length for _, length in prompt] + [int(row["output_len"])]
                 if min(lengths) < 1 or int(row["arrival_us"]) < 0:
                     raise ValueError("lengths must be at least 1 and arrival_us at least 0")
-                rows.append((str(row["id"]), int(row["arrival_us"]), prompt, lengths, int(row.get("priority", 0))))
+                rows.append(
+                    (str(row["id"]), int(row["arrival_us"]), prompt, lengths, int(row.get("priority", 0)))
+                )
             except (ValueError, KeyError, TypeError) as error:
                 raise TraceError(f"{path}, line {number}: not a request ({error!r})") from None
     repeated = {name for _, _, prompt, _, _ in rows for name, _ in prompt}
@@ -85,8 +88,13 @@ def _read_trace(path: Path, settings: dict[str, Any]) -> tuple[list[Request], li
             raise TraceError(f"{path}: request {name} has {asked} prompt tokens; max_model_len is {limit}")
         requests.append(
             Request(
-                index, arrival, asked, min(lengths[-1], limit - asked), priority,
-                segments=prompt, output_name=f"o:{name}" if f"o:{name}" in repeated else None,
+                index,
+                arrival,
+                asked,
+                min(lengths[-1], limit - asked),
+                priority,
+                segments=prompt,
+                output_name=f"o:{name}" if f"o:{name}" in repeated else None,
             )  # fmt: skip
         )
     return requests, [row[0] for row in rows]
@@ -181,9 +189,9 @@ def _distinct_keys(engine: Engine) -> int:
     """Distinct block keys that a look-up could find, private ones included."""
     if not engine.kv.prefix_caching:
         return 0
-    keys = len(engine.kv.index) + sum(
-        entry.blocks for entry in engine.kv.cached if not hasattr(entry, "key")
-    )
+    kv = engine.kv
+    keys = len(kv.index) + kv.oldest_run_blocks
+    keys += sum(entry.blocks for entry in kv.cached if isinstance(entry, CachedRun))
     for request in engine.running:
         computed = request.computed_tokens
         if request not in engine.prefilling:

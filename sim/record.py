@@ -49,7 +49,7 @@ class Record:
 
     `requests` has one row per request in the order of arrival. `steps` has one row per run of like
     steps, in the order of their start; `host_s`, `comm_s`, `padding_s` and the token counts are per
-    step, the `context` and `attention` sums over the whole row. `itl_counts[i]` token gaps of measured
+    step, `context_tokens`, `attention_pairs` and `prefill_context_tokens` sums over the whole row. `itl_counts[i]` token gaps of measured
     requests lie in bin `itl_bins[i]` (float64 bits >> GAP_SHIFT).
     """
 
@@ -96,7 +96,17 @@ class RequestLog:
 class StepLog:
     """The steps of one replica; pure decode steps of the same batch that follow each other share a row."""
 
-    __slots__ = ("_context", "_end_s", "_key", "_kv_used", "_rows", "_start_s", "_steps", "engine_steps", "replica")
+    __slots__ = (
+        "_context",
+        "_end_s",
+        "_key",
+        "_kv_used",
+        "_rows",
+        "_start_s",
+        "_steps",
+        "engine_steps",
+        "replica",
+    )
 
     def __init__(self, replica: int) -> None:
         self.replica = replica
@@ -113,7 +123,7 @@ class StepLog:
         """Note `steps` decode steps of `decodes` requests; the first attended to `context_tokens`."""
         self.engine_steps += steps
         context = steps * context_tokens + decodes * (steps * (steps - 1) // 2)
-        key = (decodes, running, time.host_s, time.comm_s, time.padding_s, time.extrapolated)
+        key = (decodes, running, *time[1:])  # all of the step time that is the same for each of them
         if key == self._key and start_s == self._end_s:
             self._steps += steps
             self._context += context
@@ -148,7 +158,7 @@ class StepLog:
                 recomputed += min(after, request.high_water_tokens) - before
         sampled += len(plan.sampled)
         self._rows += _pack_step(
-            start_s, end_s, time.host_s, time.comm_s, time.padding_s, 1, context, pairs, prefill_context,
+            start_s, end_s, time.exposed_host_s(context), time.comm_s, time.padding_s, 1, context, pairs, prefill_context,
             prefill_tokens, recomputed, kv_used_blocks, prefills, decodes, sampled, running,
             len(plan.preempted), self.replica, time.extrapolated,
         )  # fmt: skip
@@ -156,7 +166,8 @@ class StepLog:
     def _flush(self) -> None:
         if self._key is None:
             return
-        decodes, running, host_s, comm_s, padding_s, extrapolated = self._key
+        decodes, running, host_s, comm_s, padding_s, extrapolated, host_per_context_s = self._key
+        host_s += host_per_context_s * (self._context / self._steps)
         self._rows += _pack_step(
             self._start_s, self._end_s, host_s, comm_s, padding_s, self._steps, self._context, 0, 0, 0, 0,
             self._kv_used, 0, decodes, decodes, running, 0, self.replica, extrapolated,

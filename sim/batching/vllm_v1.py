@@ -45,6 +45,8 @@ class VllmV1:
 
 def _prefill_threshold(engine: Engine) -> int:
     limits = engine.limits
+    if not limits.long_prefill_token_threshold and not limits.long_prefill_token_threshold_adaptive:
+        return 0
     requests = len(engine.running) + len(engine.waiting)
     threshold = limits.long_prefill_token_threshold if requests > 1 else 0
     if limits.long_prefill_token_threshold_adaptive and requests:

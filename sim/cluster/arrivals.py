@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Iterator
 
 import simpy
 
-from sim.cluster.clock import ARRIVAL_ORDER, At
+from sim.cluster.clock import ANSWERED_ORDER, ARRIVAL_ORDER, At
 from sim.request import Request
 from sim.workload.table import ClosedLoop, RequestTable
 
@@ -16,7 +16,9 @@ Arrive = Callable[[Request], None]
 _ROWS_AT_ONCE = 4096  # numpy columns become Python numbers in slices, so that a long trace stays small
 
 
-def open_arrivals(env: simpy.Environment, requests: Iterator[Request], arrive: Arrive, delay_s: float) -> None:
+def open_arrivals(
+    env: simpy.Environment, requests: Iterator[Request], arrive: Arrive, delay_s: float
+) -> None:
     """Let every request arrive `delay_s` after its own time; `requests` come in that order."""
 
     def process() -> Generator[simpy.Event, None, None]:
@@ -34,7 +36,8 @@ def closed_loop_arrivals(
 ) -> Callable[[float], None]:
     """Let `loop.users` users send one request after another; return what to call when an answer is there.
 
-    Request i goes to the user who is ready first, `loop.think_s[i]` after that user's last answer.
+    Request i goes to the user who is ready first, `loop.think_s[i]` after that user's last answer. One that
+    is sent at the very end of a step is not seen by the step that starts then, whichever replica ended it.
     """
     think_s = iter(loop.think_s.tolist())
 
@@ -43,7 +46,7 @@ def closed_loop_arrivals(
         if request is None:
             return
         request.arrival_s = now_s + next(think_s)
-        event = At(env, request.arrival_s + delay_s, ARRIVAL_ORDER)
+        event = At(env, request.arrival_s + delay_s, ANSWERED_ORDER)
         event.callbacks.append(lambda _: arrive(request))
 
     for _ in range(loop.users):

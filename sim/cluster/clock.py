@@ -9,10 +9,13 @@ from heapq import heappush
 import simpy
 
 ARRIVAL_ORDER = 0
-"""Arrivals come before anything else at the same time, so that the next step sees them."""
+"""Arrivals known beforehand come before anything else at the same time, so that the next step sees them."""
 
 REPLICA_ORDER = 2
 """Replica k's steps end in order 2 + k: ties do not depend on which event was made first."""
+
+ANSWERED_ORDER = 1 << 30
+"""Arrivals that answers bring about come after all steps that end at the same time, whichever caused them."""
 
 
 class At(simpy.Event):

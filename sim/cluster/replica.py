@@ -4,7 +4,7 @@ While the running set only decodes, many steps are one event. Should a request a
 could change them, the process is interrupted and stops at the end of the step that is then running.
 """
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Generator
 from itertools import accumulate
 
@@ -12,7 +12,7 @@ import simpy
 
 from sim.cluster.clock import REPLICA_ORDER, At
 from sim.engine import Engine
-from sim.latency import StepTime, StepTimer
+from sim.latency import StepTimer
 from sim.plan import StepPlan
 from sim.record import GapLog, StepLog
 from sim.request import Request
@@ -27,7 +27,7 @@ class Replica:
 
     def __init__(
         self, env: simpy.Environment, index: int, engine: Engine, timer: StepTimer, gaps: GapLog,
-        on_finish: Callable[[Request, int], None], fast_forward: bool,
+        on_finish: Callable[[Request, int], None], fast_forward: bool, closed_loop: bool,
     ) -> None:  # fmt: skip
         self.env = env
         self.index = index
@@ -37,6 +37,8 @@ class Replica:
         self.log = StepLog(index)
         self.on_finish = on_finish
         self.fast_forward = fast_forward
+        # Of a step end and an arrival at the same time, which comes first? See the orders in clock.py.
+        self._step_reached = bisect_right if closed_loop else bisect_left
         self.outstanding_requests = 0
         self._longest_run = _SHORTEST_RUN
         self._idle: simpy.Event | None = None
@@ -100,13 +102,12 @@ class Replica:
         self._finish(finished, end_s)
         return end_s
 
-    def _decode(
-        self, start_s: float, plan: StepPlan, steps: int
-    ) -> Generator[simpy.Event, None, float]:
+    def _decode(self, start_s: float, plan: StepPlan, steps: int) -> Generator[simpy.Event, None, float]:
         """Up to `steps` equal decode steps, fewer when an arrival cuts them short."""
         engine = self.engine
         running, decoding = len(engine.running), engine.decoders.measured
         gaps_s, time = self.timer.decode_run(plan.decodes, plan.decode_context_tokens, steps)
+        steps = len(gaps_s)
         ends_s = list(accumulate(gaps_s, initial=start_s))
         order = REPLICA_ORDER + self.index
         self._interruptible = True
@@ -115,7 +116,7 @@ class Replica:
         try:
             yield last
         except simpy.Interrupt:
-            reached = bisect_left(ends_s, self.env.now, lo=1)
+            reached = self._step_reached(ends_s, self.env.now, 1)
             if reached < steps:
                 steps = reached
                 gaps_s = gaps_s[:steps]

@@ -61,13 +61,17 @@ def simulate(
     def finish(request: Request, replica: int) -> None:
         leave(request, replica, "finished", request.finish_s)
 
-    fleet = [Replica(env, k, make_engine(), timer, gaps, finish, fast_forward) for k in range(replicas)]
+    closed_loop = table.closed_loop is not None
+    fleet = [
+        Replica(env, index, make_engine(), timer, gaps, finish, fast_forward, closed_loop)
+        for index in range(replicas)
+    ]
     choose = router.start(stream(seed, "router"))
     engine = fleet[0].engine
     max_model_len = engine.limits.max_model_len
 
     def arrive(request: Request) -> None:
-        if table.closed_loop is not None:
+        if closed_loop:
             request.measured = request.arrival_s >= warmup_s
         if request.prompt_tokens >= max_model_len:
             leave(request, -1, "rejected", env.now)

@@ -58,15 +58,16 @@ class PagedKVCache:
 
     __slots__ = (
         "block_size", "cached", "evicted_blocks", "free_blocks", "index", "keys", "num_blocks",
-        "prefix_caching", "unkeyed_blocks",
+        "oldest_run_blocks", "prefix_caching", "unkeyed_blocks",
     )  # fmt: skip
 
     def __init__(self, num_blocks: int, block_size: int, prefix_caching: bool) -> None:
         self.num_blocks = num_blocks
         self.block_size = block_size
         self.prefix_caching = prefix_caching
-        self.free_blocks = num_blocks  # unkeyed ones plus all that `cached` holds
+        self.free_blocks = num_blocks  # unkeyed ones, the oldest run's and all that `cached` holds
         self.unkeyed_blocks = num_blocks
+        self.oldest_run_blocks = 0  # left of a run that nobody can hit, while it is being handed out
         self.cached: OrderedDict[Block | CachedRun, None] = OrderedDict()
         self.index: dict[int, list[Block]] = {}  # copies of a key in the order of their registration
         self.keys = BlockKeys(block_size)
@@ -145,14 +146,17 @@ class PagedKVCache:
     def take(self, blocks: int) -> None:
         """Hand out free blocks: those without a key first, then the least recently freed."""
         self.free_blocks -= blocks
-        self.unkeyed_blocks -= blocks
-        if self.unkeyed_blocks < 0:
-            self._evict(-self.unkeyed_blocks)
+        rest = self.unkeyed_blocks - blocks
+        if rest >= 0:
+            self.unkeyed_blocks = rest
+        else:
             self.unkeyed_blocks = 0
+            self._evict(-rest)
 
     def _evict(self, blocks: int) -> None:
         self.evicted_blocks += blocks
-        while blocks:
+        blocks -= self.oldest_run_blocks
+        while blocks > 0:
             oldest = next(iter(self.cached))
             if isinstance(oldest, Block):
                 del self.cached[oldest]
@@ -161,14 +165,17 @@ class PagedKVCache:
                 if not copies:
                     del self.index[oldest.key]
                 blocks -= 1
-                continue
-            taken = min(blocks, oldest.blocks)
-            oldest.blocks -= taken
-            blocks -= taken
-            if oldest.blocks == 0:
+            elif oldest.owner is None:
                 del self.cached[oldest]
-                if oldest.owner is not None:
+                blocks -= oldest.blocks
+            else:
+                taken = min(blocks, oldest.blocks)
+                oldest.blocks -= taken
+                blocks -= taken
+                if oldest.blocks == 0:
+                    del self.cached[oldest]
                     oldest.owner.private_run = None
+        self.oldest_run_blocks = -blocks
 
     def free(self, request: Request, may_return: bool) -> None:
         """Take all blocks back; full ones stay cached until they are handed out again.
@@ -201,6 +208,7 @@ class PagedKVCache:
     def check(self, held_blocks: int) -> None:
         """Raise AssertionError unless free, held and cached blocks make up the capacity (INV-2)."""
         cached = sum(1 if isinstance(entry, Block) else entry.blocks for entry in self.cached)
+        cached += self.oldest_run_blocks
         if self.unkeyed_blocks < 0 or self.free_blocks != self.unkeyed_blocks + cached:
             raise AssertionError(
                 f"INV-2: {self.free_blocks} free blocks, of them {self.unkeyed_blocks} unkeyed, {cached} cached"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 class BatchShape:
     """What one forward pass of one replica computes.
 
-    prefills: one (new_tokens, context_tokens) per prefill chunk; context = KV tokens that lie before the chunk.
+    prefills: one (new_tokens, context_tokens) per prefill chunk; context = KV tokens before the chunk.
     decodes: requests that add one token from one token.
     decode_context_tokens: KV tokens those attend to in total, the new token of each included.
     sampled: rows that go through the LM head (finished prompts + decodes).
@@ -26,5 +26,5 @@ class BatchShape:
 
 
 def attention_pairs(new_tokens: int, context_tokens: int) -> int:
-    """Query-key pairs of one causal prefill chunk: token i of the chunk sees the context and i tokens of it."""
+    """Query-key pairs of a causal chunk: its i-th token sees the context and i tokens of the chunk."""
     return new_tokens * context_tokens + new_tokens * (new_tokens + 1) // 2

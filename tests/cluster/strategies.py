@@ -6,8 +6,11 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
+from sim import hardware, models
 from sim.engine import Ordering
-from sim.latency.linear import Linear, LinearTimer
+from sim.latency import EngineTiming, StepTimer, TimerContext
+from sim.latency.linear import Linear
+from sim.latency.profile import Profile
 from sim.ordering.fcfs import Fcfs
 from sim.ordering.priority import Priority
 from sim.routing import Router
@@ -19,12 +22,28 @@ from sim.workload.table import ClosedLoop, RequestTable, Segments
 LONGEST = 200
 
 
+def _profile_timer(host_step_s: float, overlap: bool) -> StepTimer:
+    timing = EngineTiming(host_step_s=host_step_s, overlap=overlap)
+    model, gpu = models.load("llama-3.1-8b"), hardware.load("h100-sxm")
+    return Profile().build(TimerContext(model, gpu, max_num_batched_tokens=2048, timing=timing))
+
+
+TIMERS = [
+    Linear(base_s=0.01, per_prefill_token_s=1e-4, per_decode_s=1e-4).build(),
+    Linear(base_s=0.0123, per_prefill_token_s=1e-4, per_decode_s=1e-4, per_context_token_s=1e-6).build(),
+    Linear(base_s=1 / 128, per_prefill_token_s=0, per_decode_s=0).build(),
+    _profile_timer(0.0015, overlap=True),
+    _profile_timer(0.0015, overlap=False),
+    _profile_timer(0.00695, overlap=True),  # the host is the bound until the context has grown
+]
+
+
 @dataclass(frozen=True)
 class Case:
     """One scenario, ready for `tests.serving.serve`."""
 
     table: RequestTable
-    timer: LinearTimer
+    timer: StepTimer
     options: dict[str, Any]
 
 
@@ -32,8 +51,10 @@ class Case:
 def cases(draw: st.DrawFn) -> Case:
     count = draw(st.integers(1, 40))
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
-    # A grid makes arrivals coincide with each other and with ends of steps.
-    arrivals = np.round(np.cumsum(rng.exponential(draw(st.sampled_from([1e-4, 0.02, 0.3])), count)), 2)
+    # On a binary grid arrivals coincide with each other and, where step times lie on it too, with ends of steps.
+    arrivals = np.cumsum(rng.exponential(draw(st.sampled_from([1e-4, 0.02, 0.3])), count))
+    if draw(st.booleans()):
+        arrivals = np.round(arrivals * 64) / 64
     # Short prompts with long answers outgrow the memory they were admitted to, and preempt.
     longest = draw(st.sampled_from([(10, 150), (40, 100), (60, 20), (150, 50), (LONGEST + 20, 2)]))
     prompts, answers = (rng.integers(1, most, count) for most in longest)
@@ -51,15 +72,12 @@ def cases(draw: st.DrawFn) -> Case:
         RequestTable.of(
             arrivals, prompts, answers, rng.integers(0, 3, count), segments=segments, closed_loop=loop
         ),
-        Linear(
-            base_s=draw(st.sampled_from([0.01, 0.0123])), per_prefill_token_s=1e-4, per_decode_s=1e-4,
-            per_context_token_s=draw(st.sampled_from([0.0, 1e-6])),
-        ).build(),
+        draw(st.sampled_from(TIMERS)),
         {
             "replicas": draw(st.integers(1, 3)),
             "ordering": ordering,
             "router": router,
-            "request_overhead_s": draw(st.sampled_from([0.0, 0.004])),
+            "request_overhead_s": draw(st.sampled_from([0.0, 0.004, 1 / 64])),
             "warmup_s": draw(st.sampled_from([0.0, 0.1])),
             "limits": {
                 "max_model_len": LONGEST,

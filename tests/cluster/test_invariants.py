@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 
 from sim.errors import ServecastError
+from sim.latency.linear import Linear
 from sim.request import Request
 from tests.cluster.strategies import LONGEST, Case, cases
 from tests.serving import LinearTimer, engine, serve, table
-from sim.latency.linear import Linear
 
 
 @settings(max_examples=60, deadline=None)

@@ -77,7 +77,11 @@ def test_equal_prefixes_in_one_step_share_blocks() -> None:
     third = Request(2, 0.0, 8, 1, segments=(("system", 8),))
     replica = engine(block_size=4, num_gpu_blocks=101)
     plans = steps_of(replica, [first, second, third])
-    assert [(chunk.new_tokens, chunk.computed_before) for chunk in plans[0].chunks] == [(9, 0), (1, 8), (4, 4)]
+    assert [(chunk.new_tokens, chunk.computed_before) for chunk in plans[0].chunks] == [
+        (9, 0),
+        (1, 8),
+        (4, 4),
+    ]
     assert [request.cached_tokens for request in (first, second, third)] == [0, 8, 4]
 
 

@@ -1,0 +1,281 @@
+"""The command `servecast`: one thin function per verb. Heavy imports wait until a verb needs them."""
+
+import errno
+import os
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from typer.core import TyperGroup
+
+from sim.errors import ServecastError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+class _CutShortError(Exception):
+    """What cut a verb short, kept from the command-line library, which would end the process its own way."""
+
+
+class _Verbs(TyperGroup):
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (KeyboardInterrupt, OSError) as error:
+            raise _CutShortError from error
+
+
+app = typer.Typer(
+    cls=_Verbs,
+    help="Simulate LLM inference clusters: what would this fleet do with that traffic?",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+_SHOW_PROGRESS_AFTER_S = 2.0
+_STOPPED, _BROKEN_PIPE = 130, 141  # 128 + the signal's number, as shells count
+
+
+@app.command()
+def run(
+    scenario: Annotated[str, typer.Argument(help="A scenario's YAML file, or a shipped scenario's name.")],
+    set_: Annotated[
+        list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change one key: engine.max_num_seqs=64.")
+    ] = [],  # noqa: B006
+    out: Annotated[
+        Path | None, typer.Option(help="Write tables, summary, resolved scenario and picture to this folder.")
+    ] = None,
+    format: Annotated[Literal["table", "json"], typer.Option(help="What to print.")] = "table",
+    variant: Annotated[str | None, typer.Option(help="Run this variant of the scenario.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Another seed than the scenario's.")] = None,
+    no_fast_forward: Annotated[
+        bool, typer.Option("--no-fast-forward", help="Simulate every step on its own: slower, same result.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print no report and no progress.")] = False,
+) -> None:
+    """Simulate a scenario and report what happened."""
+    from sim.run import run as simulate
+
+    if out is not None and out.exists() and not out.is_dir():
+        raise ServecastError(f"--out {out}: there is a file of that name; choose another folder")
+    overrides = [*set_, *([] if seed is None else [f"seed={seed}"])]
+    with _Progress(shown=not quiet and sys.stderr.isatty()) as progress:
+        result = simulate(
+            scenario,
+            overrides=overrides,
+            variant=variant,
+            fast_forward=not no_fast_forward,
+            progress=progress.update,
+        )
+    if out is not None:
+        result.save(out)
+    if quiet:
+        return
+    if format == "json":
+        from sim.report import summary_json
+
+        sys.stdout.write(summary_json(result.summary))
+        return
+    from sim.report import print_report
+
+    print_report(result.summary, _console(), result.wall_s)
+    if out is not None:
+        typer.echo(f"\nwritten to {out}: start with {out / 'overview.png'}")
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of a scenario, for editors and checkers."""
+    import json
+
+    from sim.scenario import json_schema
+
+    typer.echo(json.dumps(json_schema(), indent=2))
+
+
+@app.command()
+def scenarios() -> None:
+    """List the scenarios that ship with servecast."""
+    from sim.scenario import shipped
+
+    table = _table("scenario", "question and finding")
+    for name, path in shipped().items():
+        table.add_row(name, _opening_comment(path))
+    _console().print(table)
+
+
+@app.command()
+def models() -> None:
+    """List the built-in models."""
+    from sim.models import builtin_names, load
+
+    table = _table("model", "parameters", "layers", "KV heads", "longest context", "bf16 weights")
+    for name in builtin_names():
+        model = load(name)
+        table.add_row(
+            name,
+            f"{model.num_parameters / 1e9:.2f} B",
+            str(model.layers),
+            str(model.kv_heads),
+            f"{model.max_position:,}",
+            f"{model.weight_bytes() / 2**30:.1f} GiB",
+        )
+    _console().print(table)
+
+
+@app.command()
+def gpus() -> None:
+    """List the GPU profiles, and where their numbers are from."""
+    from sim import hardware
+
+    table = _table("gpu", "memory", "bandwidth", "bf16 dense", "price", "step times from", "as of")
+    for name in hardware.names():
+        gpu = hardware.load(name)
+        price = "-" if gpu.price_usd_per_hour is None else f"${gpu.price_usd_per_hour:.2f}/h"
+        table.add_row(
+            name,
+            f"{gpu.memory_bytes / 2**30:.1f} GiB",
+            f"{gpu.memory_bandwidth_bytes_per_s / 1e12:.2f} TB/s",
+            f"{gpu.peak('bf16') / 1e12:.0f} TFLOP/s",
+            price,
+            gpu.provenance,
+            gpu.date,
+        )
+    _console().print(table)
+
+
+@app.command()
+def engines() -> None:
+    """List the engine presets, and what each stands for."""
+    from sim import preset
+
+    table = _table("preset", "stands for")
+    for name in preset.names():
+        table.add_row(name, preset.load(name).stands_for)
+    _console().print(table)
+
+
+@app.command()
+def lockstep(
+    trace: Annotated[Path, typer.Argument(help="Requests, one JSON object per line.")],
+    config: Annotated[Path, typer.Argument(help="Engine settings and step-time model, one JSON object.")],
+) -> None:
+    """Drive the engine by hand and print its step log (a debugging command)."""
+    from sim.lockstep import lockstep as drive
+
+    drive(trace, config, sys.stdout)
+
+
+@app.command()
+def version() -> None:
+    """Print the versions of servecast and of what it computes with."""
+    from sim.provenance import versions
+
+    for name, number in versions().items():
+        typer.echo(f"{name} {number}")
+
+
+def main() -> None:
+    """Run the command line; errors that a user can mend are one sentence on stderr and exit code 2."""
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # so that `batching: my_pkg.mine:Mine` finds code in the current folder
+    sys.exit(_exit_code(app))
+
+
+def _exit_code(command: Callable[..., Any]) -> int:
+    try:
+        code = command(standalone_mode=False) or 0
+        sys.stdout.flush()
+        return int(code)
+    except ServecastError as error:
+        return _complain(str(error))
+    except _CutShortError as ended:
+        return _cut_short(ended.__cause__)
+    except (KeyboardInterrupt, OSError) as error:
+        return _cut_short(error)
+    except MemoryError:
+        return _complain("out of memory; simulate fewer requests, or on a larger machine")
+    except Exception as error:
+        if hasattr(error, "format_message"):  # a usage error of the command-line library
+            return _complain(f"{error.format_message()} (see servecast --help)")
+        raise
+
+
+def _cut_short(cause: BaseException | None) -> int:
+    if isinstance(cause, KeyboardInterrupt):
+        return _complain("stopped, nothing was written", _STOPPED)
+    with suppress(OSError, ValueError):  # or the interpreter tries to write the rest, and complains, at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if isinstance(cause, BrokenPipeError):
+        return _BROKEN_PIPE
+    full = isinstance(cause, OSError) and cause.errno == errno.ENOSPC
+    return _complain("the disk is full; free some space and run again" if full else f"{cause}; run again")
+
+
+def _complain(text: str, code: int = 2) -> int:
+    print(f"servecast: {text}", file=sys.stderr)
+    return code
+
+
+class _Progress:
+    """A bar on stderr, once the simulation has taken a while."""
+
+    def __init__(self, shown: bool) -> None:
+        self.shown = shown
+        self.began = time.monotonic()
+        self.bar: Any = None
+
+    def __enter__(self) -> "_Progress":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+
+    def update(self, done: int, total: int) -> None:
+        """Show that `done` of `total` requests have left."""
+        if not self.shown or time.monotonic() - self.began < _SHOW_PROGRESS_AFTER_S:
+            return
+        if self.bar is None:
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+            columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            self.bar = Progress(*columns, console=Console(stderr=True), transient=True)
+            self.task = self.bar.add_task("simulating", total=total)
+            self.bar.start()
+        self.bar.update(self.task, completed=done)
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    return Console() if sys.stdout.isatty() else Console(width=100)
+
+
+def _table(*headers: str) -> "Table":
+    from rich import box
+    from rich.table import Table
+
+    return Table(*headers, box=box.SIMPLE_HEAD, pad_edge=False)
+
+
+def _opening_comment(path: Path) -> str:
+    """The comment lines that a scenario file opens with."""
+    lines = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if not line.startswith("#"):
+            break
+        lines.append(line.lstrip("# ").rstrip())
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

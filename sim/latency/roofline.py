@@ -1,0 +1,68 @@
+"""The time of an operation from a device's datasheet: the slower of computing and moving, derated."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sim.hardware import Profile
+from sim.models.operations import Amount, Operation
+
+
+def seconds(operation: Operation, profile: Profile) -> Amount:
+    """Seconds of one run of `operation`: one per step if its amounts are arrays.
+
+    max(flops / sustained FLOP/s, bytes / sustained bytes/s) + the device's kernel latency; collectives as a
+    ring over the links of a node, or of the network where the ranks fill more than one node.
+    """
+    return roof(operation, profile) + profile.kernel_latency_s
+
+
+def roof(operation: Operation, profile: Profile) -> Amount:
+    """The same without the kernel latency."""
+    if operation.kind in ("all_reduce", "all_gather"):
+        return _ring(operation, profile)
+    compute, memory = sustained(operation, profile)
+    moving: Amount = operation.bytes / memory
+    if compute is None:
+        return moving
+    return larger(operation.flops / compute, moving)
+
+
+def sustained(operation: Operation, profile: Profile) -> tuple[float | None, float]:
+    """(FLOP/s or None, bytes/s) that the device sustains for this kind of operation."""
+    shares, memory = profile.derates, profile.memory_bandwidth_bytes_per_s
+    if operation.kind in ("gemm", "grouped_gemm"):
+        return profile.peak(operation.compute) * shares.gemm_flops, memory * shares.gemm_bandwidth
+    if operation.kind in ("attention_prefill", "attention_decode"):
+        # Attention computes in bf16 whatever the format of the cache.
+        return profile.peak("bf16") * shares.attention_flops, memory * shares.decode_attention_bandwidth
+    if operation.kind == "elementwise":
+        return None, memory * shares.elementwise_bandwidth
+    raise ValueError(f"no roofline for operation kind {operation.kind!r}")
+
+
+def larger(a: Amount, b: Amount) -> Amount:
+    """The larger of two amounts, element by element."""
+    if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
+        result: NDArray[Any] = np.maximum(a, b)
+        return result
+    return max(a, b)
+
+
+def _ring(operation: Operation, profile: Profile) -> Amount:
+    """A ring: reduce-scatter and all-gather, each of ranks - 1 hops that carry 1/ranks of the bytes.
+
+    all_reduce: 2 (r-1)/r * bytes / bandwidth + 2 (r-1) * latency; all_gather, whose comm_bytes are one rank's
+    share: (r-1) * bytes / bandwidth + (r-1) * latency.
+    """
+    ranks = operation.ranks
+    if ranks <= profile.gpus_per_node:
+        bandwidth, latency = profile.intra_node_bandwidth_bytes_per_s, profile.intra_node_latency_s
+    else:
+        bandwidth, latency = profile.inter_node_bandwidth_bytes_per_s, profile.inter_node_latency_s
+    bandwidth = bandwidth * profile.derates.link_bandwidth
+    hops = 2 * (ranks - 1) if operation.kind == "all_reduce" else ranks - 1
+    carried = hops / ranks if operation.kind == "all_reduce" else hops
+    time: Amount = operation.comm_bytes * carried / bandwidth + hops * latency
+    return time

@@ -1,0 +1,143 @@
+"""Lay one scenario's data over another's, and word what is wrong with the result."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+
+from sim.choice import Choice, nearest
+from sim.document import Document, KeyPath
+from sim.errors import ScenarioError
+
+_OTHER_NAMES = {
+    "scheduling_policy": "engine.ordering",
+    "policy": "engine.ordering",
+    "tensor_parallel_size": "cluster.tensor_parallel",
+    "tp": "cluster.tensor_parallel",
+    "kv_cache_blocks": "engine.num_gpu_blocks_override",
+    "num_gpu_blocks": "engine.num_gpu_blocks_override",
+    "e2e": "slo.e2el",
+    "itl": "slo.tpot",
+}
+
+
+def merge(model: type[BaseModel], layers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The layers laid over each other, later ones on top, along the fields of `model`.
+
+    Sections merge key by key. A choice is replaced, but keeps its parameters where the upper layer names the
+    same option. Everything else is replaced.
+    """
+    result: dict[str, Any] = {}
+    for layer in layers:
+        for key, value in layer.items():
+            result[key] = _over(_kinds(model, key), result.get(key), value)
+    return result
+
+
+def _over(kinds: list[Any], below: Any, above: Any) -> Any:
+    if above is None and not all(isinstance(kind, Choice) for kind in kinds):
+        return below or {}  # a section whose keys are all commented out
+    if not isinstance(above, Mapping) or below is None:
+        return above
+    for kind in kinds:
+        if isinstance(kind, Choice):
+            old = {below: {}} if isinstance(below, str) else below
+            if isinstance(old, Mapping) and len(above) == 1 and set(old) == set(above):
+                (name,) = above
+                if isinstance(above[name], Mapping):
+                    return {name: {**(old[name] or {}), **above[name]}}
+            return above
+        if isinstance(below, Mapping):
+            return merge(kind, [below, above])
+    return above
+
+
+def _kinds(model: type[BaseModel], key: str) -> list[Any]:
+    """What may stand at `key`: the Choices and section models in its annotation."""
+    field = model.model_fields.get(key)
+    return (
+        []
+        if field is None
+        else [*_inside(field.annotation), *(m for m in field.metadata if isinstance(m, Choice))]
+    )
+
+
+def _inside(annotation: Any) -> Iterator[Any]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    elif get_origin(annotation) is Annotated:
+        yield from (m for m in annotation.__metadata__ if isinstance(m, Choice))
+        yield from _inside(annotation.__origin__)
+    elif get_origin(annotation) not in (dict, list, tuple):
+        for argument in get_args(annotation):
+            yield from _inside(argument)
+
+
+def explain(
+    model: type[BaseModel], error: ValidationError, documents: Sequence[Document], where: str = ""
+) -> ScenarioError:
+    """The first thing that is wrong, as one sentence with its place and its mend."""
+    problems = error.errors(include_url=False)
+    problems.sort(key=lambda problem: problem["type"] != "extra_forbidden")  # a typo explains what is missing
+    problem = problems[0]
+    path = tuple(str(part) for part in problem["loc"])
+    text = f"{_place(path, documents)}: {where}{_sentence(model, path, problem)}"
+    if len(problems) > 1:
+        text += f" (and {len(problems) - 1} more)"
+    return ScenarioError(text)
+
+
+def _sentence(model: type[BaseModel], path: KeyPath, problem: Any) -> str:
+    key = ".".join(path) or "the scenario"
+    if problem["type"] == "extra_forbidden":
+        return f"{key} is not a known key{_mend(model, path)}"
+    if problem["type"] == "missing":
+        return f"{key} is missing"
+    message = str(problem["msg"]).removeprefix("Value error, ").removeprefix("Assertion failed, ")
+    if problem["type"] in ("choice", "value_error"):
+        return f"{key}: {message}"
+    if problem["type"] in ("model_type", "dict_type", "dataclass_type"):
+        return f"{key} must hold `key: value` lines, not {_short(problem['input'])}"
+    message = message.replace("Input should", "must", 1).replace("must have", "should have", 1)
+    return f"{key} {message[0].lower()}{message[1:]}, not {_short(problem['input'])}"
+
+
+def _mend(model: type[BaseModel], path: KeyPath) -> str:
+    """A closing remark on an unknown key: the key that was meant, here or in another section."""
+    *parents, key = path
+    if key in _OTHER_NAMES:
+        return f"; here it is called {_OTHER_NAMES[key]}"
+    section: type[BaseModel] | None = model
+    for parent in parents:
+        kinds = [] if section is None else [k for k in _kinds(section, parent) if not isinstance(k, Choice)]
+        section = kinds[0] if kinds else None
+    if section is None or key in section.model_fields:
+        return ""
+    hint = nearest(key, section.model_fields)
+    for name in model.model_fields if "did you mean" not in hint else ():
+        for kind in _kinds(model, name):
+            if not isinstance(kind, Choice) and key in kind.model_fields:
+                return f"; it belongs under {name}:"
+    return hint
+
+
+def _place(path: KeyPath, documents: Sequence[Document]) -> str:
+    """Where the faulty part was written: the layer that says most about it, the topmost of equals."""
+    reach = [(_depth(document.data, path), index) for index, document in enumerate(documents)]
+    return documents[max(reach)[1] if max(reach)[0] else 0].where(path)
+
+
+def _depth(data: Any, path: KeyPath) -> int:
+    """How many parts of `path` exist in `data`."""
+    for depth, part in enumerate(path):
+        if data == part:  # a choice given as its bare name
+            return depth + 1
+        if not isinstance(data, Mapping) or part not in data:
+            return depth
+        data = data[part]
+    return len(path)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

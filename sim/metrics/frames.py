@@ -1,0 +1,18 @@
+"""The record tables as pandas frames, for people."""
+
+import pandas as pd
+
+from sim.metrics.context import Columns
+from sim.metrics.latency import latency_columns
+
+
+def requests_frame(requests: Columns) -> pd.DataFrame:
+    """One row per request in arrival order: the recorded columns, then its latencies in seconds."""
+    frame = pd.DataFrame({**requests, **latency_columns(requests)})
+    frame["status"] = pd.Categorical(frame["status"], categories=["finished", "rejected", "unfinished"])
+    return frame
+
+
+def steps_frame(steps: Columns) -> pd.DataFrame:
+    """One row per run of like steps of one replica; see the recorder for the columns."""
+    return pd.DataFrame(dict(steps))

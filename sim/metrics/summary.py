@@ -1,0 +1,89 @@
+"""One flat dictionary that says what a run came to."""
+
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sim.metrics.context import Columns, RunContext
+from sim.metrics.gpu_time import fractions, gpu_time
+from sim.metrics.invariants import check_causality, littles_law
+from sim.metrics.latency import completed, itl_statistics, latency_columns
+from sim.metrics.numbers import describe, json_ready
+from sim.metrics.saturation import saturation
+from sim.metrics.throughput import max_output_tokens_per_s, throughput
+from sim.metrics.utilisation import cost, engine_load, model_utilisation
+
+_LATENCIES = {"ttft": "ttft_s", "tpot": "tpot_s", "e2el": "e2e_s", "queue_wait": "queue_wait_s"}
+
+
+def summarize(
+    requests: Columns,
+    steps: Columns,
+    itl_bins: NDArray[Any],
+    itl_counts: NDArray[Any],
+    context: RunContext,
+) -> dict[str, Any]:
+    """The run in one JSON-ready dictionary, the same bytes for the same run.
+
+    Field names are `vllm bench serve`'s where it reports the same (rates per second, `_ms` latencies,
+    `duration` in s); the rest end in their unit. Latencies, throughput and goodput are of measured
+    requests; GPU time, cost, batch, queue and KV figures of the whole run. Undefined values are None.
+    Raises InvariantError when the tables break INV-3 or INV-4.
+    """
+    check_causality(requests)
+    latencies = latency_columns(requests)
+    seconds = gpu_time(steps, context)
+    verdict = saturation(requests, context)
+    law = littles_law(requests, steps, context)
+    head = {
+        "name": context.name,
+        "backend": "servecast",
+        "model_id": context.model,
+        "gpu": context.gpu,
+        "gpus": context.gpus,
+        "replicas": context.replicas,
+        "provenance": context.provenance,
+        "saturated": verdict.saturated,
+    }
+    body = throughput(requests, latencies, context)
+    body["max_output_tokens_per_s"] = max_output_tokens_per_s(requests, steps)
+    ours = {
+        "requests": _counts(requests),
+        "makespan_s": context.makespan_s,
+        "saturation": asdict(verdict),
+        "gpu_time": {"total_s": sum(seconds.values()), "seconds": seconds, "fraction": fractions(seconds)},
+        **model_utilisation(steps, context),
+        **engine_load(requests, steps, context),
+        **cost(requests, context),
+        "mean_in_system": law.mean_in_system if law else None,
+        "littles_law_relative_error": law.relative_error if law else None,
+        "warnings": list(context.warnings),
+    }
+    result: dict[str, Any] = json_ready(head | body | _latency_fields(requests, itl_bins, itl_counts) | ours)
+    return result
+
+
+def _latency_fields(requests: Columns, itl_bins: NDArray[Any], itl_counts: NDArray[Any]) -> dict[str, float]:
+    """mean_, median_, std_, p50_ ... p99_ of ttft, tpot, itl, e2el and queue_wait, in ms."""
+    done = completed(requests)
+    columns = latency_columns(requests)
+    tables = {}
+    for name, column in _LATENCIES.items():
+        values = columns[column][done]
+        tables[name] = describe(values[~np.isnan(values)])
+        if name == "tpot":
+            tables["itl"] = itl_statistics(itl_bins, itl_counts, requests)
+    return {
+        f"{statistic}_{name}_ms": value * 1e3
+        for name, table in tables.items()
+        for statistic, value in table.items()
+    }
+
+
+def _counts(requests: Columns) -> dict[str, int]:
+    """How many requests there were and how they ended, measured or not."""
+    status = requests["status"]
+    ends = {name: int(np.sum(status == name)) for name in ("finished", "rejected", "unfinished")}
+    return {"total": len(status), **ends}

@@ -1,0 +1,80 @@
+"""Throughput, goodput and concurrency over the measured requests, with `vllm bench serve`'s names."""
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sim.metrics.context import Columns, Floats, RunContext
+from sim.metrics.latency import completed
+from sim.metrics.numbers import ratio
+from sim.metrics.series import RowIntegrator, peak
+
+
+def throughput(requests: Columns, latencies: dict[str, Floats], context: RunContext) -> dict[str, Any]:
+    """Counts and rates of measured requests over `duration` = first arrival to last finish among them.
+
+    `failed` counts the rejected. `max_concurrent_requests` is exact; vLLM counts every request that
+    touches a whole second, which is at least as many. `request_goodput` and `slo_attainment` are
+    None without an SLO.
+    """
+    measured = requests["measured"].astype(bool)
+    done = completed(requests)
+    arrival, finish = requests["arrival_s"], requests["finish_s"]
+    duration = float(finish[done].max() - arrival[measured].min()) if done.any() else 0.0
+    inputs = int(requests["prompt_tokens"][done].sum())
+    outputs = int(requests["generated_tokens"][done].sum())
+    good, attainment = slo_attainment(requests, latencies, context)
+    return {
+        "num_prompts": int(measured.sum()),
+        "duration": duration,
+        "completed": int(done.sum()),
+        "failed": int((measured & (requests["status"] == "rejected")).sum()),
+        "total_input_tokens": inputs,
+        "total_output_tokens": outputs,
+        "request_throughput": ratio(int(done.sum()), duration),
+        "request_goodput": ratio(int(good.sum()), duration) if attainment else None,
+        "output_throughput": ratio(outputs, duration),
+        "total_token_throughput": ratio(inputs + outputs, duration),
+        "max_concurrent_requests": peak((arrival[done], 1), (finish[done], -1)),
+        "slo": {f"{name}_ms": target * 1e3 for name, target in context.slo.targets().items()} or None,
+        "slo_attainment": attainment,
+    }
+
+
+def slo_attainment(
+    requests: Columns, latencies: dict[str, Floats], context: RunContext
+) -> tuple[NDArray[np.bool_], dict[str, float] | None]:
+    """Mask of requests that meet every target, and the share that meets each and all of them.
+
+    Shares are of the measured requests; one that did not finish meets nothing. A request of one
+    output token counts as TPOT 0, as in vLLM. Without targets the share is None.
+    """
+    done = completed(requests)
+    observed = {
+        "ttft": latencies["ttft_s"],
+        "tpot": np.where(requests["generated_tokens"] > 1, latencies["tpot_s"], 0.0),
+        "e2el": latencies["e2e_s"],
+    }
+    targets = context.slo.targets()
+    met = {name: done & (observed[name] <= target) for name, target in targets.items()}
+    good: NDArray[np.bool_] = np.logical_and.reduce([done, *met.values()])
+    if not targets:
+        return good, None
+    measured = int(requests["measured"].sum())
+    return good, {name: ratio(int(mask.sum()), measured) for name, mask in (met | {"all": good}).items()}
+
+
+def max_output_tokens_per_s(requests: Columns, steps: Columns) -> float:
+    """Most output tokens in one whole second after the first measured arrival, of all requests together.
+
+    Seconds are (k, k + 1]: a token on the stroke belongs to the second that ends.
+    """
+    done = completed(requests)
+    if not done.any():
+        return math.nan
+    begin = float(requests["arrival_s"][requests["measured"].astype(bool)].min())
+    seconds = math.ceil(float(requests["finish_s"][done].max()) - begin) + 1
+    edges = begin + np.arange(seconds + 1, dtype=np.float64)
+    return float(np.rint(RowIntegrator(steps, edges).counts(steps["sampled"]).max()))

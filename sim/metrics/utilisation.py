@@ -1,0 +1,108 @@
+"""How full the engines ran: batch, queue, KV cache, arithmetic and bandwidth, and what that cost."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from sim.metrics.context import Columns, Floats, RunContext
+from sim.metrics.gpu_time import busy_s
+from sim.metrics.numbers import exact_sum, ratio
+from sim.metrics.series import peak, requests_between, system_intervals
+
+
+def engine_load(requests: Columns, steps: Columns, context: RunContext) -> dict[str, Any]:
+    """Batch, queue and KV cache over the whole run, warm-up included.
+
+    `batch_size_mean` is requests seated on a replica while it is busy, `kv_occupancy_mean` the share
+    of its KV blocks in use likewise; `queue_depth_mean` is requests arrived and not seated anywhere
+    (preempted ones included) over the makespan.
+    """
+    duration = steps["end_s"] - steps["start_s"]
+    busy = busy_s(steps)
+    step_count = int(steps["steps"].sum())
+    seated = exact_sum(steps["running"] * duration)
+    kv_capacity = context.kv_blocks
+    tokens = int(((steps["prefill_tokens"] + steps["decodes"]) * steps["steps"]).sum())
+    arrival, leave = system_intervals(requests, context.makespan_s)
+    until = np.array([0.0, max(context.makespan_s, 0.0)])
+    in_system = float(requests_between(arrival, leave, until)[0])
+    waiting = peak(
+        (arrival, 1),
+        (leave, -1),
+        (steps["start_s"], -steps["running"]),
+        (steps["end_s"], steps["running"]),
+    )
+    return {
+        "engine_steps": step_count,
+        "tokens_per_step_mean": ratio(tokens, step_count),
+        "batch_size_mean": ratio(seated, busy),
+        "batch_size_peak": int(steps["running"].max(initial=0)),
+        "queue_depth_mean": ratio(max(0.0, in_system - seated), context.makespan_s),
+        "queue_depth_peak": waiting,
+        "kv_occupancy_mean": ratio(exact_sum(kv_blocks_mean(steps, context) * duration), busy * kv_capacity),
+        "kv_occupancy_peak": ratio(int(steps["kv_used_blocks"].max(initial=0)), kv_capacity),
+        "kv_blocks_per_replica": kv_capacity,
+        "block_size": context.block_size,
+        "preemptions": int(requests["preemptions"].sum()),
+        "preempted_requests": int((requests["preemptions"] > 0).sum()),
+        "recomputed_tokens": int(steps["recomputed_tokens"].sum()),
+        "prefix_cache_hit_rate": prefix_cache_hit_rate(requests),
+        "extrapolated_time_fraction": ratio(exact_sum(duration[steps["extrapolated"].astype(bool)]), busy),
+    }
+
+
+def kv_blocks_mean(steps: Columns, context: RunContext) -> Floats:
+    """Mean KV blocks held during each row, from the count at its end.
+
+    A row of k decode steps adds one token a step to each request, so its requests held on average
+    decodes * (k - 1) / 2 tokens less than at the end.
+    """
+    growing = steps["decodes"] * (steps["steps"] - 1) / (2 * context.block_size)
+    mean: Floats = np.maximum(steps["kv_used_blocks"] - growing, 0.0)
+    return mean
+
+
+def prefix_cache_hit_rate(requests: Columns) -> float:
+    """Share of the prompt tokens of admitted requests that the prefix cache already held."""
+    admitted = ~np.isnan(requests["scheduled_s"])
+    hits = int(requests["cached_tokens"][admitted].sum())
+    return ratio(hits, int(requests["prompt_tokens"][admitted].sum()))
+
+
+def model_utilisation(steps: Columns, context: RunContext) -> dict[str, float]:
+    """Model FLOP/s utilisation and memory-bandwidth utilisation, as shares of the GPUs' peaks.
+
+    `_busy` divides by the time that steps were running, `_makespan` by the whole run. NaN without
+    peaks or without the work of each row.
+    """
+    result = {}
+    for name, work, peak_rate in (
+        ("mfu", context.step_flops, context.peak_flops),
+        ("mbu", context.step_bytes, context.peak_bytes_per_s),
+    ):
+        done = math.nan if work is None or peak_rate is None else exact_sum(work) / peak_rate
+        result[f"{name}_busy"] = ratio(done, busy_s(steps) * context.gpus_per_replica)
+        result[f"{name}_makespan"] = ratio(done, context.makespan_s * context.gpus)
+    return result
+
+
+def cost(requests: Columns, context: RunContext) -> dict[str, float | None]:
+    """GPU-hours of the whole run, and their price per million output tokens and per 1000 finished requests.
+
+    All GPUs are paid for from time 0 to the makespan, idle or not, and every generated token counts,
+    measured or not. The prices are None when the GPU has none.
+    """
+    hours = context.gpus * context.makespan_s / 3600
+    price = context.price_usd_per_gpu_hour
+    if price is None:
+        unknown = dict.fromkeys(("cost_usd", "usd_per_million_output_tokens", "usd_per_1k_requests"))
+        return {"gpu_hours": hours} | unknown
+    tokens = int(requests["generated_tokens"].sum())
+    finished = int((requests["status"] == "finished").sum())
+    return {
+        "gpu_hours": hours,
+        "cost_usd": hours * price,
+        "usd_per_million_output_tokens": ratio(hours * price, tokens / 1e6),
+        "usd_per_1k_requests": ratio(hours * price, finished / 1e3),
+    }

@@ -1,0 +1,272 @@
+"""The operations of one forward pass, on one GPU, with their exact shapes, FLOPs and bytes.
+
+Latency, utilisation (MFU, bandwidth) and calibration all read these lists. Every amount may be a number or a
+numpy array over many steps at once: the formulas are the same. FLOPs count matrix products and attention only
+(a multiply-add is two), as MFU is defined; element-wise work is counted in bytes.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sim.models.dtypes import (
+    ACTIVATION_BYTES,
+    compute_dtype,
+    kv_bytes_per_element,
+    weight_bytes_per_element,
+)
+from sim.models.model import Model
+from sim.models.shape import BatchShape, attention_pairs
+
+Amount: TypeAlias = int | float | NDArray[Any]
+"""A number, or one number per step."""
+
+SAMPLING_BYTES_PER_LOGIT = 18
+"""Read bf16, write fp32, softmax reads and writes, one more read to draw: 2 + 4 + 4 + 4 + 4 (assumed)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One kernel, run `times` times in the step; flops and bytes are those of one run on one GPU.
+
+    kind: gemm, grouped_gemm, attention_prefill, attention_decode, elementwise, all_reduce or all_gather.
+    dtype: of the weights (gemm), the KV cache (attention) or activations; compute: format of the products.
+    gemm: m rows times a (k, n) matrix. grouped_gemm: m tokens, each through `experts_per_token` of `experts`
+    such matrices. Attention: heads, kv_heads, head_dim of one GPU, and either new_tokens after context_tokens
+    (prefill) or batch queries over context_tokens in total (decode). Collectives: comm_bytes per rank.
+    """
+
+    kind: str
+    name: str
+    times: int
+    flops: Amount
+    read_bytes: Amount
+    write_bytes: Amount
+    dtype: str = "bf16"
+    compute: str = "bf16"
+    m: Amount = 0
+    n: int = 0
+    k: int = 0
+    experts: int = 0
+    experts_per_token: int = 0
+    batch: Amount = 0
+    new_tokens: Amount = 0
+    context_tokens: Amount = 0
+    heads: int = 0
+    kv_heads: int = 0
+    head_dim: int = 0
+    comm_bytes: Amount = 0
+    ranks: int = 1
+
+    @property
+    def bytes(self) -> Amount:
+        """Bytes that one run moves between the GPU and its memory."""
+        return self.read_bytes + self.write_bytes
+
+
+def step_operations(
+    model: Model, shape: BatchShape, tp: int = 1, weight_dtype: str = "bf16", kv_dtype: str = "bf16"
+) -> list[Operation]:
+    """Every operation of one step of `shape` on one of `tp` GPUs, in the order of first use.
+
+    Raises ModelError for an unknown dtype or a `tp` that does not divide the model.
+    """
+    operations = list(token_operations(model, shape.tokens, tp, weight_dtype, kv_dtype))
+    for new, context in shape.prefills:
+        pairs = attention_pairs(new, context)
+        operations.append(prefill_attention(model, new, context, pairs, tp, kv_dtype))
+    if shape.decodes:
+        operations.append(decode_attention(model, shape.decodes, shape.decode_context_tokens, tp, kv_dtype))
+    if shape.sampled:
+        operations.extend(sample_operations(model, shape.sampled, tp))
+    return operations
+
+
+def token_operations(
+    model: Model, tokens: Amount, tp: int = 1, weight_dtype: str = "bf16", kv_dtype: str = "bf16"
+) -> Iterator[Operation]:
+    """What depends on the number of rows alone: projections, MLP, norms, rotary, embedding, all-reduces."""
+    model.check_tp(tp)
+    layers, hidden, act = model.layers, model.hidden, ACTIVATION_BYTES
+    q_width = model.heads_on_gpu(tp) * model.head_dim
+    kv_width = model.kv_heads_on_gpu(tp) * model.head_dim
+    qkv_width = q_width + 2 * kv_width
+
+    yield _elementwise("embedding", 1, tokens, read=hidden * act, write=hidden * act)
+    if tp > 1:
+        yield _all_reduce("embedding_reduce", 1, tokens * hidden * act, tp)
+    norms = layers * model.norms_per_layer + 1
+    # Fused residual add + norm: reads the block's output and the residual, writes the normed and the new one.
+    yield _elementwise("norm", norms, tokens, read=2 * hidden * act, write=2 * hidden * act)
+    yield _gemm("qkv", layers, tokens, qkv_width, hidden, weight_dtype)
+    if model.qk_norm:
+        width = q_width + kv_width
+        yield _elementwise("qk_norm", layers, tokens, read=width * act, write=width * act)
+    if model.rotary:
+        width = q_width + kv_width
+        yield _elementwise("rotary", layers, tokens, read=width * act, write=width * act)
+    stored = 2 * kv_width * kv_bytes_per_element(kv_dtype)
+    yield _elementwise("kv_write", layers, tokens, read=2 * kv_width * act, write=stored)
+    yield _gemm("o", layers, tokens, hidden, q_width, weight_dtype)
+    if tp > 1:
+        yield _all_reduce("attention_reduce", layers, tokens * hidden * act, tp)
+    if model.dense_layers:
+        yield from _mlp(model, "", model.dense_layers, tokens, model.intermediate // tp, weight_dtype)
+    if model.moe_layers:
+        yield from _mixture(model, tokens, tp, weight_dtype)
+    if tp > 1:
+        yield _all_reduce("mlp_reduce", layers, tokens * hidden * act, tp)
+
+
+def sample_operations(model: Model, rows: Amount, tp: int = 1) -> Iterator[Operation]:
+    """LM head, gathering of its shards and sampling, for `rows` rows; bf16 under every weight format."""
+    shard = -(-model.vocab // tp)
+    yield _gemm("lm_head", 1, rows, shard, model.hidden, "bf16")
+    if tp > 1:
+        payload = rows * shard * ACTIVATION_BYTES
+        yield Operation(
+            "all_gather", "logits_gather", 1, 0, payload, payload * tp, comm_bytes=payload, ranks=tp
+        )
+    half = SAMPLING_BYTES_PER_LOGIT // 2
+    yield _elementwise("sampling", 1, rows, read=model.vocab * half, write=model.vocab * half)
+
+
+def prefill_attention(
+    model: Model, new_tokens: Amount, context_tokens: Amount, pairs: Amount, tp: int, kv_dtype: str
+) -> Operation:
+    """Causal attention of a prefill chunk (or the sum of several: all amounts add up)."""
+    heads, kv_heads = model.heads_on_gpu(tp), model.kv_heads_on_gpu(tp)
+    queries = new_tokens * (heads * model.head_dim * ACTIVATION_BYTES)
+    per_key = 2 * kv_heads * model.head_dim * kv_bytes_per_element(kv_dtype)
+    return Operation(
+        "attention_prefill",
+        "attention_prefill",
+        model.layers,
+        flops=pairs * (4 * heads * model.head_dim),
+        read_bytes=queries + (context_tokens + new_tokens) * per_key,
+        write_bytes=queries,
+        dtype=kv_dtype,
+        new_tokens=new_tokens,
+        context_tokens=context_tokens,
+        heads=heads,
+        kv_heads=kv_heads,
+        head_dim=model.head_dim,
+    )
+
+
+def decode_attention(
+    model: Model, batch: Amount, context_tokens: Amount, tp: int, kv_dtype: str
+) -> Operation:
+    """Attention of `batch` single queries over `context_tokens` keys in total, their own included."""
+    heads, kv_heads = model.heads_on_gpu(tp), model.kv_heads_on_gpu(tp)
+    queries = batch * (heads * model.head_dim * ACTIVATION_BYTES)
+    per_key = 2 * kv_heads * model.head_dim * kv_bytes_per_element(kv_dtype)
+    return Operation(
+        "attention_decode",
+        "attention_decode",
+        model.layers,
+        flops=context_tokens * (4 * heads * model.head_dim),
+        read_bytes=queries + context_tokens * per_key,
+        write_bytes=queries,
+        dtype=kv_dtype,
+        batch=batch,
+        context_tokens=context_tokens,
+        heads=heads,
+        kv_heads=kv_heads,
+        head_dim=model.head_dim,
+    )
+
+
+def distinct_experts(experts: int, experts_per_token: int, tokens: Amount) -> Amount:
+    """Experts that at least one of `tokens` tokens picks, in expectation, if all are equally likely.
+
+    E * (1 - (1 - k/E)^tokens). The power is taken by repeated squaring, with multiplications alone, so that
+    every machine gets the same bits.
+    """
+    missed: Any = 1.0 + 0.0 * np.asarray(tokens)
+    exponent = np.asarray(tokens, dtype=np.int64)
+    base = 1.0 - experts_per_token / experts
+    while exponent.any():
+        missed = np.where(exponent & 1, missed * base, missed)
+        base *= base
+        exponent = exponent >> 1
+    amount: Any = experts * (1.0 - missed)
+    return amount if isinstance(tokens, np.ndarray) else float(amount)
+
+
+def _mlp(
+    model: Model, prefix: str, layers: int, tokens: Amount, width: int, weight_dtype: str
+) -> Iterator[Operation]:
+    ups = 2 if model.gated_mlp else 1
+    up = "gate_up" if model.gated_mlp else "up"
+    act = ACTIVATION_BYTES
+    yield _gemm(prefix + up, layers, tokens, ups * width, model.hidden, weight_dtype)
+    yield _elementwise(prefix + "activation", layers, tokens, read=ups * width * act, write=width * act)
+    yield _gemm(prefix + "down", layers, tokens, model.hidden, width, weight_dtype)
+
+
+def _mixture(model: Model, tokens: Amount, tp: int, weight_dtype: str) -> Iterator[Operation]:
+    """Router, top-k, and every token through its experts, each cut along its width over the GPUs."""
+    layers, picks, act = model.moe_layers, model.experts_per_token, ACTIVATION_BYTES
+    width = model.expert_intermediate // tp
+    ups = 2 if model.gated_mlp else 1
+    yield _gemm("router", layers, tokens, model.experts, model.hidden, "bf16")
+    yield _elementwise("top_k", layers, tokens, read=model.experts * act, write=picks * 8)
+    yield _grouped(model, "experts_gate_up", tokens, ups * width, model.hidden, weight_dtype)
+    up = picks * width * act
+    yield _elementwise("experts_activation", layers, tokens, read=ups * up, write=up)
+    yield _grouped(model, "experts_down", tokens, model.hidden, width, weight_dtype)
+    rows = picks * model.hidden * act
+    yield _elementwise("experts_sum", layers, tokens, read=rows, write=model.hidden * act)
+    if model.shared_expert_intermediate:
+        shared = model.shared_expert_intermediate // tp
+        yield from _mlp(model, "shared_", layers, tokens, shared, weight_dtype)
+
+
+def _gemm(name: str, times: int, m: Amount, n: int, k: int, weight_dtype: str) -> Operation:
+    return Operation(
+        "gemm",
+        name,
+        times,
+        flops=m * (2 * n * k),
+        read_bytes=n * k * weight_bytes_per_element(weight_dtype) + m * (k * ACTIVATION_BYTES),
+        write_bytes=m * (n * ACTIVATION_BYTES),
+        dtype=weight_dtype,
+        compute=compute_dtype(weight_dtype),
+        m=m,
+        n=n,
+        k=k,
+    )
+
+
+def _grouped(model: Model, name: str, tokens: Amount, n: int, k: int, weight_dtype: str) -> Operation:
+    picks = model.experts_per_token
+    touched = distinct_experts(model.experts, picks, tokens)
+    return Operation(
+        "grouped_gemm",
+        name,
+        model.moe_layers,
+        flops=tokens * (2 * picks * n * k),
+        read_bytes=touched * (n * k * weight_bytes_per_element(weight_dtype))
+        + tokens * (picks * k * ACTIVATION_BYTES),
+        write_bytes=tokens * (picks * n * ACTIVATION_BYTES),
+        dtype=weight_dtype,
+        compute=compute_dtype(weight_dtype),
+        m=tokens,
+        n=n,
+        k=k,
+        experts=model.experts,
+        experts_per_token=picks,
+    )
+
+
+def _elementwise(name: str, times: int, rows: Amount, *, read: int, write: int) -> Operation:
+    """An op that reads `read` and writes `write` bytes per row; n is its bytes per row, for calibration."""
+    return Operation("elementwise", name, times, 0, rows * read, rows * write, m=rows, n=read + write)
+
+
+def _all_reduce(name: str, times: int, payload: Amount, tp: int) -> Operation:
+    return Operation("all_reduce", name, times, 0, payload, payload, comm_bytes=payload, ranks=tp)

@@ -1,0 +1,83 @@
+"""Results on disk: all of them, whole, or none."""
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from matplotlib.figure import Figure
+
+from sim.errors import ServecastError
+
+FILES = (
+    "requests.parquet",
+    "steps.parquet",
+    "timeline.parquet",
+    "summary.json",
+    "scenario.resolved.yaml",
+    "overview.png",
+)
+
+
+def save(
+    folder: str | Path,
+    *,
+    summary: dict[str, Any],
+    tables: Mapping[str, pd.DataFrame],
+    resolved_yaml: str,
+    figure: Figure,
+) -> Path:
+    """Write a run's results into `folder`, which is made if need be; returns it.
+
+    `tables` holds the frames "requests", "steps" and "timeline", one Parquet file each. Everything is
+    written into a hidden neighbour first and moved when complete, so that a full disk or Ctrl-C leaves
+    no half-written file; results of an earlier run there are replaced, other files stay. The bytes are
+    the same for the same run. Raises ServecastError when the folder cannot be written.
+    """
+    folder = Path(folder).absolute()
+    if folder.exists() and not folder.is_dir():
+        raise ServecastError(f"cannot write results to {folder}: a file has that name; choose another")
+    draft = (folder if folder.exists() else folder.parent) / f".{folder.name}.partial-{os.getpid()}"
+    try:
+        draft.mkdir(parents=True)
+        _write_all(draft, summary, tables, resolved_yaml, figure)
+        if folder.exists():
+            for path in sorted(draft.iterdir()):
+                os.replace(path, folder / path.name)
+        else:
+            draft.rename(folder)
+    except OSError as error:
+        raise ServecastError(f"cannot write results to {folder}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return folder
+
+
+def summary_json(summary: dict[str, Any]) -> str:
+    """The summary as JSON text, strict (no NaN) and always in the same order."""
+    return json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def save_png(figure: Figure, path: str | Path) -> None:
+    """Write the figure as PNG without the metadata that would differ between installations."""
+    figure.savefig(path, format="png", dpi=figure.dpi, metadata={"Software": None})
+
+
+def _write_all(
+    draft: Path,
+    summary: dict[str, Any],
+    tables: Mapping[str, pd.DataFrame],
+    resolved_yaml: str,
+    figure: Figure,
+) -> None:
+    for name in ("requests", "steps", "timeline"):
+        table = pa.Table.from_pandas(tables[name], preserve_index=False).replace_schema_metadata(None)
+        pq.write_table(table, draft / f"{name}.parquet", compression="zstd")
+    (draft / "summary.json").write_text(summary_json(summary), encoding="utf-8")
+    (draft / "scenario.resolved.yaml").write_text(resolved_yaml, encoding="utf-8")
+    save_png(figure, draft / "overview.png")

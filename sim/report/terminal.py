@@ -1,0 +1,146 @@
+"""The report on the terminal, from the summary alone."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from rich import box
+from rich.columns import Columns
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from sim.report.colours import GPU_TIME
+from sim.report.words import count, duration, milliseconds, money, number, percent, tick
+
+Summary = dict[str, Any]
+_LATENCIES = {"TTFT": "ttft", "TPOT": "tpot", "ITL": "itl", "E2E": "e2el", "queue wait": "queue_wait"}
+_STATISTICS = ("mean", "p50", "p90", "p95", "p99")
+_BAR_CELLS = 64
+
+
+def print_report(summary: Summary, console: Console, wall_s: float | None = None) -> None:
+    """Print the report of `summary` (see sim.metrics.summarize); `wall_s` adds the simulation's speed."""
+    console.print(report(summary, wall_s))
+
+
+def report(summary: Summary, wall_s: float | None = None) -> RenderableType:
+    """The whole report as one rich renderable, at most 88 columns wide."""
+    parts: list[RenderableType] = []
+    if summary["saturated"]:
+        parts.append(Text(f"SATURATED: {summary['saturation']['reason']}", style="bold red"))
+    parts += [_headline(summary), _latencies(summary), _columns(_traffic(summary), _engine(summary))]
+    parts += [_gpu_time(summary), *_notes(summary, wall_s)]
+    return Group(*parts)
+
+
+def _headline(summary: Summary) -> Text:
+    gpus = f"{summary['gpus']} x {summary['gpu'] or 'GPU'}"
+    if summary["replicas"] != summary["gpus"]:
+        gpus += f" ({summary['replicas']} replica{'s' * (summary['replicas'] > 1)})"
+    line = Text(" · ".join(part for part in (summary["model_id"], gpus) if part))
+    if summary["name"]:
+        line = Text(summary["name"], style="bold").append(Text(f"   {line.plain}", style="not bold"))
+    if summary["provenance"]:
+        line.append(f"\nstep times: {summary['provenance']}", style="dim")
+    return line
+
+
+def _latencies(summary: Summary) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("latency", min_width=10)
+    for statistic in _STATISTICS:
+        table.add_column(statistic, justify="right", min_width=8)
+    slo = summary["slo"] or {}
+    if slo:
+        table.add_column("SLO", justify="right")
+        table.add_column("met by", justify="right")
+    for label, name in _LATENCIES.items():
+        row = [label, *(milliseconds(summary[f"{statistic}_{name}_ms"]) for statistic in _STATISTICS)]
+        target = slo.get(f"{name}_ms")
+        if target is not None:
+            row += [f"≤ {tick(target / 1e3, seconds=True)}", percent(summary["slo_attainment"][name])]
+        table.add_row(*row)
+    return table
+
+
+def _traffic(summary: Summary) -> Iterable[tuple[str, str]]:
+    counts = summary["requests"]
+    ended = [f"{count(counts['finished'])} finished"]
+    ended += [f"{count(counts[name])} {name}" for name in ("rejected", "unfinished") if counts[name]]
+    yield "requests", ", ".join(ended)
+    if summary["num_prompts"] != counts["total"]:
+        yield "measured", f"{count(summary['num_prompts'])} of {count(counts['total'])}"
+    yield "duration", duration(summary["duration"])
+    yield "requests/s", number(summary["request_throughput"])
+    if summary["request_goodput"] is not None:
+        share = percent(summary["slo_attainment"]["all"])
+        yield "goodput/s", f"{number(summary['request_goodput'])}  ({share} meet the SLO)"
+    yield "output tokens/s", number(summary["output_throughput"])
+    yield "total tokens/s", number(summary["total_token_throughput"])
+    yield "most at once", count(summary["max_concurrent_requests"])
+    if summary["usd_per_million_output_tokens"] is not None:
+        yield "cost", f"{money(summary['usd_per_million_output_tokens'])} per 1M output tokens"
+        yield "", f"{money(summary['usd_per_1k_requests'])} per 1k requests"
+    yield "GPU hours", number(summary["gpu_hours"])
+
+
+def _engine(summary: Summary) -> Iterable[tuple[str, str]]:
+    yield "running batch", _mean_and_peak(summary, "batch_size")
+    yield "queue", _mean_and_peak(summary, "queue_depth")
+    occupancy = percent(summary["kv_occupancy_mean"])
+    yield "KV cache", f"{occupancy} mean, {percent(summary['kv_occupancy_peak'])} peak"
+    yield "KV blocks", f"{count(summary['kv_blocks_per_replica'])} x {summary['block_size']} per replica"
+    yield "prefix cache", f"{percent(summary['prefix_cache_hit_rate'])} of prompt tokens"
+    yield "preemptions", count(summary["preemptions"])
+    if summary["recomputed_tokens"]:
+        yield "recomputed", f"{number(summary['recomputed_tokens'])} tokens"
+    yield "engine steps", count(summary["engine_steps"])
+    yield "tokens per step", number(summary["tokens_per_step_mean"])
+    for label, name in (("MFU", "mfu"), ("bandwidth used", "mbu")):
+        busy, overall = summary[f"{name}_busy"], summary[f"{name}_makespan"]
+        if busy is not None:
+            yield label, f"{percent(busy)} busy, {percent(overall)} overall"
+
+
+def _mean_and_peak(summary: Summary, name: str) -> str:
+    return f"{number(summary[f'{name}_mean'])} mean, {count(summary[f'{name}_peak'])} peak"
+
+
+def _columns(left: Iterable[tuple[str, str]], right: Iterable[tuple[str, str]]) -> Table:
+    grid = Table.grid(padding=(0, 3))
+    grid.add_row(_pairs(left), _pairs(right))
+    return grid
+
+
+def _pairs(pairs: Iterable[tuple[str, str]]) -> Table:
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim")
+    table.add_column()
+    for key, value in pairs:
+        table.add_row(key, value)
+    return table
+
+
+def _gpu_time(summary: Summary) -> Group:
+    """One bar of all GPU time, and its legend with shares; empty buckets are left out."""
+    shares = {name: share or 0.0 for name, share in summary["gpu_time"]["fraction"].items()}
+    bar, drawn, upto = Text(), 0, 0.0
+    legend: list[RenderableType] = []
+    for name, share in shares.items():
+        upto += share
+        cells = round(upto * _BAR_CELLS) - drawn
+        drawn += cells
+        bar.append("█" * cells, style=GPU_TIME[name])
+        if share:
+            legend.append(Text("■ ", style=GPU_TIME[name]).append(f"{name} {percent(share)}", style="none"))
+    total = duration(summary["gpu_time"]["total_s"])
+    return Group(Text(f"\nGPU time, {total} in all", style="dim"), bar, Columns(legend, padding=(0, 3)))
+
+
+def _notes(summary: Summary, wall_s: float | None) -> Iterable[Text]:
+    if wall_s:
+        speed = number(summary["requests"]["total"] / wall_s)
+        told = f"simulated {duration(summary['makespan_s'])} in {duration(wall_s)}"
+        yield Text(f"\n{told} ({speed} requests per second)", style="dim")
+    for warning in summary["warnings"]:
+        yield Text(f"warning: {warning}", style="yellow")

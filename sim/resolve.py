@@ -1,0 +1,162 @@
+"""From what a scenario says to everything a simulation needs, with every default made explicit."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sim import hardware, models, preset
+from sim.engine import Engine as Replica
+from sim.engine import EngineLimits
+from sim.errors import ScenarioError
+from sim.kvcache.capacity import MemorySplit, split_memory
+from sim.latency import EngineTiming, StepTimer, TimerContext, default_cudagraph_sizes
+from sim.models import Model
+from sim.scenario import Engine, Scenario
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A scenario with every default filled in, and the parts that it names."""
+
+    scenario: Scenario
+    model: Model
+    profile: hardware.Profile
+    limits: EngineLimits
+    memory: MemorySplit
+    timing: EngineTiming
+
+    def timer(self) -> StepTimer:
+        """The step times of one replica."""
+        context = TimerContext(
+            model=self.model,
+            profile=self.profile,
+            tensor_parallel=self.scenario.cluster.tensor_parallel,
+            weight_dtype=self.memory.weight_dtype,
+            kv_dtype=self.memory.kv_dtype,
+            max_num_batched_tokens=self.limits.max_num_batched_tokens,
+            max_num_seqs=self.limits.max_num_seqs,
+            timing=self.timing,
+        )
+        timer: StepTimer = self.scenario.latency.build(context)
+        return timer
+
+    def make_engine(self) -> Replica:
+        """A fresh engine for one replica."""
+        engine: Any = self.scenario.engine  # resolved: no choice is None
+        return Replica(self.limits, engine.batching, engine.ordering)
+
+
+def resolve(scenario: Scenario) -> Setup:
+    """Load what the scenario names and fill in what it leaves open, as the engine itself would at start-up.
+
+    The resolved scenario loads again to the same setup. Raises ScenarioError for settings that the engine
+    refuses, ModelError and ProfileError for what cannot be loaded, CapacityError for what does not fit.
+    """
+    model = models.load(_named_or_path(scenario, scenario.model, models.builtin_names()))
+    profile = hardware.load(_named_or_path(scenario, scenario.cluster.gpu, hardware.names()))
+    values = _filled(scenario.engine, model, profile)
+    memory = split_memory(
+        model,
+        profile,
+        tensor_parallel=scenario.cluster.tensor_parallel,
+        weight_dtype=values["dtype"] if values["quantization"] == "none" else values["quantization"],
+        kv_dtype=values["kv_cache_dtype"],
+        gpu_memory_utilization=values["gpu_memory_utilization"],
+        max_num_batched_tokens=values["max_num_batched_tokens"],
+        max_num_seqs=values["max_num_seqs"],
+        max_model_len=values["max_model_len"],
+        block_size=values["block_size"],
+        num_gpu_blocks=values["num_gpu_blocks_override"],
+    )
+    values["num_gpu_blocks_override"] = memory.num_gpu_blocks
+    engine = Engine.model_validate(values)
+    price = scenario.cluster.gpu_price_per_hour
+    cluster = scenario.cluster.model_copy(
+        update={"gpu_price_per_hour": profile.price_usd_per_hour if price is None else price}
+    )
+    return Setup(
+        scenario=scenario.model_copy(update={"engine": engine, "cluster": cluster}),
+        model=model,
+        profile=profile,
+        limits=_limits(engine),
+        memory=memory,
+        timing=_timing(engine),
+    )
+
+
+def _named_or_path(scenario: Scenario, text: str, known: list[str]) -> str | Path:
+    """A built-in name as it is; a path, if there is one, from the scenario's folder."""
+    path = scenario.path(text)
+    return path if text.lower() not in known and path.exists() else text
+
+
+def _filled(engine: Engine, model: Model, profile: hardware.Profile) -> dict[str, Any]:
+    """Every key of the engine section with its value: the scenario's, the preset's, or by the engine's rule.
+
+    The rules are those of vLLM's arg_utils.py and config/scheduler.py.
+    """
+    defaults = preset.load(engine.preset).defaults(profile.name, profile.memory_bytes)
+    given = {key: getattr(engine, key) for key in Engine.model_fields}
+    values: dict[str, Any] = {k: defaults.get(k) if v is None else v for k, v in given.items()}
+    longest = values["max_model_len"] = engine.max_model_len or model.max_position
+    if longest > model.max_position:
+        raise ScenarioError(
+            f"engine.max_model_len {longest} is more than the {model.max_position} positions of {model.name}"
+        )
+    if engine.max_num_batched_tokens is None:
+        most = min(values["max_num_batched_tokens"], values["max_num_seqs"] * longest)
+        values["max_num_batched_tokens"] = most if values["enable_chunked_prefill"] else max(most, longest)
+    if engine.max_num_seqs is None:
+        values["max_num_seqs"] = min(values["max_num_seqs"], values["max_num_batched_tokens"])
+    _refuse_what_the_engine_refuses(values)
+    if values["dtype"] == "auto":
+        values["dtype"] = "bf16"
+    if values["kv_cache_dtype"] == "auto":
+        values["kv_cache_dtype"] = values["dtype"]
+    if values["cudagraph_capture_sizes"] is None:
+        sizes = default_cudagraph_sizes(values["max_num_seqs"], values["max_num_batched_tokens"])
+        values["cudagraph_capture_sizes"] = sizes
+    return values
+
+
+def _refuse_what_the_engine_refuses(values: dict[str, Any]) -> None:
+    tokens, seqs = values["max_num_batched_tokens"], values["max_num_seqs"]
+    longest = values["max_model_len"]
+    if tokens < seqs:
+        raise ScenarioError(
+            f"engine.max_num_batched_tokens {tokens} is less than engine.max_num_seqs {seqs}: a full batch "
+            "could not decode; raise the one or lower the other"
+        )
+    if tokens < longest and not values["enable_chunked_prefill"]:
+        raise ScenarioError(
+            f"engine.max_num_batched_tokens {tokens} is less than engine.max_model_len {longest} with "
+            "chunked prefill off: long prompts could never run; raise it, or turn chunking on"
+        )
+    if (values["max_num_scheduled_tokens"] or 0) > tokens:
+        raise ScenarioError(
+            f"engine.max_num_scheduled_tokens {values['max_num_scheduled_tokens']} is more than "
+            f"engine.max_num_batched_tokens {tokens}; lower it"
+        )
+    if values["long_prefill_token_threshold"] > longest:
+        raise ScenarioError(
+            f"engine.long_prefill_token_threshold {values['long_prefill_token_threshold']} is more than "
+            f"engine.max_model_len {longest}; lower it"
+        )
+
+
+def _limits(engine: Engine) -> EngineLimits:
+    renamed = {"num_gpu_blocks": "num_gpu_blocks_override"}
+    names = EngineLimits.__dataclass_fields__
+    return EngineLimits(**{name: getattr(engine, renamed.get(name, name)) for name in names})
+
+
+def _timing(engine: Engine) -> EngineTiming:
+    given: Any = engine  # resolved: no field is None
+    return EngineTiming(
+        host_step_s=given.host_step_s,
+        host_seq_s=given.host_seq_s,
+        host_exposed_s=given.host_exposed_s,
+        overlap=given.host_overlap,
+        cudagraph_sizes=given.cudagraph_capture_sizes,
+        eager_launch_s=given.eager_launch_s,
+    )

@@ -1,0 +1,116 @@
+"""Run a scenario: load, simulate, measure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # heavy; imported when a run needs them, so that `import sim` stays fast
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    from sim.metrics import RunContext
+    from sim.record import Record
+    from sim.scenario import Scenario
+
+
+def run(
+    scenario: Scenario | str | Path | Mapping[str, Any],
+    *,
+    overrides: Iterable[str] = (),
+    variant: str | None = None,
+    fast_forward: bool = True,
+    progress: Callable[[int, int], None] | None = None,
+) -> Result:
+    """Simulate a scenario: a YAML file, a shipped scenario's name, a mapping, or a loaded Scenario.
+
+    `overrides` are like "engine.max_num_seqs=64"; `variant` picks one of the scenario's variants;
+    `fast_forward` off simulates every step on its own, with the same result; `progress` is called with
+    (requests done, of how many). Raises ServecastError for whatever the user can mend.
+    """
+    from sim.measure import measure
+    from sim.scenario import load
+
+    began = perf_counter()
+    loaded = load(scenario, overrides)
+    if variant is not None:
+        loaded = loaded.variant(variant)
+    resolved, record, context, summary = measure(loaded, fast_forward=fast_forward, progress=progress)
+    return Result(resolved, record, context, summary, perf_counter() - began)
+
+
+class Result:
+    """What a run came to.
+
+    `summary` is JSON-ready and, like the tables, the same bytes for the same scenario, seed and version;
+    `wall_s`, the time that the simulation took, is no part of it. `scenario` has every default made explicit.
+    """
+
+    def __init__(
+        self, scenario: Scenario, record: Record, context: RunContext, summary: dict[str, Any], wall_s: float
+    ) -> None:
+        self.scenario = scenario
+        self.record = record
+        self.summary = summary
+        self.wall_s = wall_s
+        self._context = context
+
+    def __repr__(self) -> str:
+        counts = self.summary["requests"]
+        return (
+            f"<Result of {self.scenario.name!r}: {counts['finished']} of {counts['total']} requests finished>"
+        )
+
+    @property
+    def warnings(self) -> list[str]:
+        """What to know before believing the numbers; saturation first."""
+        saturation = self.summary["saturation"]["reason"]
+        return [*([f"saturated: {saturation}"] if saturation else []), *self.summary["warnings"]]
+
+    @cached_property
+    def requests(self) -> pd.DataFrame:
+        """One row per request, in the order of arrival, with its latencies in seconds."""
+        from sim.metrics import requests_frame
+
+        return requests_frame(self.record.requests)
+
+    @cached_property
+    def steps(self) -> pd.DataFrame:
+        """One row per run of like steps of one replica."""
+        from sim.metrics import steps_frame
+
+        return steps_frame(self.record.steps)
+
+    @cached_property
+    def timeline(self) -> pd.DataFrame:
+        """Arrivals, queue, batch, KV blocks and latencies over time."""
+        from sim.metrics import timeline
+
+        return timeline(self.record.requests, self.record.steps, self._context)
+
+    def plot(self, path: str | Path | None = None) -> Figure:
+        """The overview picture; with `path` also written there as PNG."""
+        from sim.report import overview, save_png
+
+        figure = overview(self.summary, self.requests, self.timeline)
+        if path is not None:
+            save_png(figure, path)
+        return figure
+
+    def save(self, folder: str | Path) -> Path:
+        """Write tables (Parquet), summary.json, scenario.resolved.yaml and overview.png into `folder`.
+
+        All files are written, or none. Raises ServecastError when they cannot be.
+        """
+        from sim.report import save
+
+        return save(
+            folder,
+            summary=self.summary,
+            tables={"requests": self.requests, "steps": self.steps, "timeline": self.timeline},
+            resolved_yaml=self.scenario.to_yaml(Path(folder)),
+            figure=self.plot(),
+        )

@@ -1,0 +1,272 @@
+"""What a scenario may say: the YAML's sections as frozen pydantic models, and how a file becomes one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from sim import document, layering
+from sim.choice import Choice, nearest
+from sim.document import Document
+from sim.errors import ScenarioError
+from sim.paths import data_dir
+from sim.quantity import Seconds
+from sim.workload.spec import Workload
+
+Count = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """A part of a scenario: frozen, no unknown keys, and true/false never taken for 1/0."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, validate_default=True, use_attribute_docstrings=True
+    )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_boolean_numbers(cls, value: Any, info: Any) -> Any:
+        if isinstance(value, bool) and "bool" not in str(cls.model_fields[info.field_name].annotation):
+            raise ValueError("true and false are not meant here")
+        return value
+
+
+class Cluster(Section):
+    """The GPUs and how requests are spread over them."""
+
+    gpu: str
+    """A hardware profile by name (`servecast gpus` lists them), or the path of a profile folder."""
+    replicas: Count = 1
+    """Copies of the model, each with its own engine."""
+    tensor_parallel: Count = 1
+    """GPUs that share one copy."""
+    router: Annotated[Any, Choice("sim.routing")] = "round_robin"
+    """Which replica gets a request."""
+    gpu_price_per_hour: Annotated[float, Field(ge=0)] | None = None
+    """US dollars for one GPU for one hour; default: the profile's price, if it has one."""
+
+
+def _dtype(value: Any) -> Any:
+    """vLLM's long names of number formats, as ours."""
+    names = {
+        "bfloat16": "bf16",
+        "float16": "fp16",
+        "half": "fp16",
+        "fp8_e4m3": "fp8",
+        "awq": "int4",
+        "gptq": "int4",
+    }
+    return names.get(value, value) if isinstance(value, str) else value
+
+
+class Engine(Section):
+    """The serving engine: a preset, and what differs from it. Keys without a value take the preset's."""
+
+    preset: str = "vllm-v1"
+    """Which engine and version the defaults stand for (`servecast engines` lists them)."""
+    batching: Annotated[Any, Choice("sim.batching")] | None = None
+    """How a step is put together."""
+    ordering: Annotated[Any, Choice("sim.ordering")] | None = None
+    """Which waiting request is next (vLLM: --scheduling-policy)."""
+    max_num_seqs: Count | None = None
+    """Most requests in one step."""
+    max_num_batched_tokens: Count | None = None
+    """Most tokens in one step."""
+    max_num_scheduled_tokens: Count | None = None
+    """A lower limit on the tokens that the scheduler hands out in one step; default: none."""
+    enable_chunked_prefill: bool | None = None
+    """Split prompts over steps."""
+    long_prefill_token_threshold: Annotated[int, Field(ge=0)] | None = None
+    """Most tokens of one prompt in one step while other requests exist; 0: no limit."""
+    long_prefill_token_threshold_adaptive: bool | None = None
+    """Raise that threshold to the token budget divided by the number of requests."""
+    block_size: Count | None = None
+    """Tokens in one KV block."""
+    num_gpu_blocks_override: Annotated[int, Field(ge=2)] | None = None
+    """KV blocks of a replica as a real engine logged them; default: derived from the memory."""
+    enable_prefix_caching: bool | None = None
+    """Keep the KV blocks of finished requests and reuse them for equal beginnings."""
+    watermark: Annotated[float, Field(ge=0, lt=1)] | None = None
+    """Share of the KV blocks that an admission must leave free while others run."""
+    scheduler_reserve_full_isl: bool | None = None
+    """Admit a request only if its whole prompt fits now."""
+    max_model_len: Count | None = None
+    """Longest prompt and output together; default: what the model's config says."""
+    gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Share of the GPU's memory that the engine may use."""
+    dtype: Annotated[Literal["auto", "bf16", "fp16"], BeforeValidator(_dtype)] | None = None
+    """Number format of activations, and of weights unless quantized; auto: bf16."""
+    quantization: Annotated[Literal["none", "fp8", "int8", "int4"], BeforeValidator(_dtype)] | None = None
+    """Number format of the weight matrices."""
+    kv_cache_dtype: Annotated[Literal["auto", "bf16", "fp16", "fp8"], BeforeValidator(_dtype)] | None = None
+    """Number format of the KV cache; auto: as dtype."""
+    async_scheduling: bool | None = None
+    """Plan a step while the one before it runs. Not modelled yet: true is refused."""
+    cudagraph_capture_sizes: tuple[Count, ...] | None = None
+    """Batch sizes that steps are padded to; []: no CUDA graphs; default: vLLM's list for these limits."""
+    host_step_s: Seconds | None = None
+    """Host work of one step: scheduling, input preparation, launch, reading tokens back, detokenising."""
+    host_seq_s: Seconds | None = None
+    """Further host work for every request in the step."""
+    host_exposed_s: Seconds | None = None
+    """The part of it that never hides behind the GPU."""
+    host_overlap: bool | None = None
+    """The host prepares a step while the GPU computes the one before."""
+    host_request_s: Seconds | None = None
+    """Time from a request's arrival at the API server to its arrival in the engine's queue."""
+    eager_launch_s: Seconds | None = None
+    """Host time to launch one kernel when no CUDA graph fits the step."""
+
+    @field_validator("async_scheduling")
+    @classmethod
+    def _synchronous(cls, value: bool | None) -> bool | None:
+        if value:
+            raise ValueError("async scheduling is not modelled yet; write false, or leave the key out")
+        return value
+
+
+class Slo(Section):
+    """Latency targets; a request is good if it meets every one that is set (vllm bench serve --goodput)."""
+
+    ttft: Seconds | None = None
+    """Time to first token."""
+    tpot: Seconds | None = None
+    """Mean time per output token after the first."""
+    e2el: Seconds | None = None
+    """Arrival to last token."""
+
+
+class Measure(Section):
+    """Which requests the statistics count; the others are simulated all the same."""
+
+    warmup: Seconds = 0.0
+    """Leave out requests that arrive before this time."""
+    cooldown: Seconds = 0.0
+    """Leave out requests that arrive in this last part of the arrivals."""
+
+
+class Scenario(Section):
+    """One question to the simulator: a workload, a cluster, an engine, and what counts as good."""
+
+    name: Annotated[str, Field(min_length=1)] = "scenario"
+    """A name for tables and pictures; default: the file's."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """All random numbers follow from it."""
+    model: str
+    """A built-in model by name (`servecast models` lists them), or the path of a Hugging Face config.json."""
+    workload: Workload
+    """Which requests arrive, and when."""
+    cluster: Cluster
+    engine: Engine = Engine()
+    latency: Annotated[Any, Choice("sim.latency")] = "profile"
+    """How long a step takes."""
+    slo: Slo = Slo()
+    measure: Measure = Measure()
+    variants: dict[str, dict[str, Any]] = {}
+    """Changes to this scenario, by name, to be compared with it."""
+    base_dir: str = "."
+    """The folder that relative paths start from, itself relative to the file's folder."""
+
+    @model_validator(mode="after")
+    def _no_variants_of_variants(self) -> Self:
+        for name, changes in self.variants.items():
+            if "variants" in changes:
+                raise ValueError(f"variant {name!r} cannot have variants of its own")
+        return self
+
+    def path(self, text: str) -> Path:
+        """`text` as a path: relative ones start from base_dir."""
+        return Path(self.base_dir) / Path(text).expanduser()
+
+    def variant(self, name: str) -> Scenario:
+        """This scenario with the changes of its variant `name`, and no variants.
+
+        Raises ScenarioError when there is no such variant.
+        """
+        if name not in self.variants:
+            raise ScenarioError(
+                f"scenario {self.name!r} has no variant {name!r}{nearest(name, self.variants)}"
+            )
+        written = {**self.written(), "variants": {}, "name": f"{self.name}, {name}"}
+        return _checked([Document(written, self.name), Document(self.variants[name], f"variant {name!r}")])
+
+    def written(self) -> dict[str, Any]:
+        """This scenario as plain data, as a YAML file would say it."""
+        return self.model_dump(mode="json")
+
+    def to_yaml(self, folder: Path | None = None) -> str:
+        """YAML that loads to this same scenario; with `folder`, from a file in that folder."""
+        written = self.written()
+        if folder is not None:
+            written["base_dir"] = os.path.relpath(self.base_dir, folder.resolve())
+        return yaml.safe_dump(written, sort_keys=False, allow_unicode=True, width=110)
+
+
+def load(source: Scenario | str | Path | Mapping[str, Any], overrides: Iterable[str] = ()) -> Scenario:
+    """The scenario in a YAML file, or in a mapping; `overrides` are like "engine.max_num_seqs=64".
+
+    Relative paths start from the file's folder (for a mapping: the current one). Every variant is checked
+    too. A name without a file is that of a shipped scenario. Raises ScenarioError, in one sentence that
+    names file, line and key, for whatever cannot be understood.
+    """
+    if isinstance(source, Scenario):
+        first, folder = Document(source.written(), source.name), Path()
+    elif isinstance(source, Mapping):
+        first, folder = Document(dict(source), "scenario"), Path()
+    else:
+        path = _locate(source)
+        first, folder = document.read(path), path.parent
+        first.data.setdefault("name", path.stem)
+    documents = [first, *(document.parse_override(text) for text in overrides)]
+    scenario = _checked(documents)
+    base_dir = str((folder / scenario.base_dir).resolve())
+    for name in scenario.variants:
+        _checked([*documents, _variant_document(name, scenario, first)], f"in variant {name!r}, ")
+    return scenario.model_copy(update={"base_dir": base_dir})
+
+
+def shipped() -> dict[str, Path]:
+    """The scenarios that ship with servecast, by name."""
+    return {path.stem: path for path in sorted(data_dir("scenarios").glob("*.yaml"))}
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of a scenario file, with every built-in choice."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Scenario.model_json_schema()}
+
+
+def _locate(source: str | Path) -> Path:
+    """The file that was meant: a path, or the name of a shipped scenario."""
+    path = Path(source)
+    if path.exists() or path.suffix or len(path.parts) != 1:
+        return path
+    if str(source) not in shipped():
+        hint = nearest(str(source), shipped())
+        raise ScenarioError(f"there is no file {str(source)!r} and no shipped scenario of that name{hint}")
+    return shipped()[str(source)]
+
+
+def _variant_document(name: str, scenario: Scenario, file: Document) -> Document:
+    """The changes of one variant, which stand deeper in the file than the keys they change."""
+    lines = {path[2:]: line for path, line in file.lines.items() if path[:2] == ("variants", name)}
+    return Document(scenario.variants[name], file.source, lines)
+
+
+def _checked(documents: list[Document], where: str = "") -> Scenario:
+    try:
+        return Scenario.model_validate(layering.merge(Scenario, [d.data for d in documents]))
+    except ValidationError as error:
+        raise layering.explain(Scenario, error, documents, where) from None

@@ -1,0 +1,25 @@
+"""Lengths drawn from those in a file."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from sim.workload.rows import read_tokens
+from sim.workload.table import Ints
+
+
+@dataclass(frozen=True)
+class Empirical:
+    """Lengths drawn evenly, with replacement, from one column of a CSV or JSONL file (.gz too).
+
+    `path` is relative to the scenario's folder. For prompts and outputs that belong together use
+    `lengths: {empirical: {path: ...}}`, which draws pairs.
+    """
+
+    path: str
+    column: str
+
+    def draw(self, rng: np.random.Generator, count: int) -> Ints:
+        """i8[count] of tokens. Raises TraceError naming the row of the file that is no length."""
+        (known,) = read_tokens(self.path, [self.column])
+        return known[rng.integers(len(known), size=count)]

@@ -1,0 +1,156 @@
+"""Workload: a scenario's `workload:` section, and how it becomes a table of requests."""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from sim.choice import Choice
+from sim.errors import ScenarioError
+from sim.quantity import Seconds
+from sim.streams import stream
+from sim.workload.content import Named
+from sim.workload.fields import Positive
+from sim.workload.points import MAX_REQUESTS, UserLoop
+from sim.workload.prefixes.repeated_prompts import RepeatedPrompts
+from sim.workload.table import ClosedLoop, Floats, Ints, RequestTable
+
+_SYNTHETIC = (
+    "arrivals", "prompt_tokens", "output_tokens", "lengths", "requests", "duration", "prefix", "priorities",
+)  # fmt: skip
+
+
+class Workload(BaseModel):
+    """When requests arrive and how long they are: a `trace`, or `arrivals` with lengths and an end.
+
+    Lengths are `prompt_tokens` and `output_tokens`, drawn apart, or `lengths`, drawn together. The end is
+    `requests` (how many), `duration` (arrivals before that time) or whichever of both comes first.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    trace: Annotated[Any, Choice("sim.workload.traces")] | None = None
+    arrivals: Annotated[Any, Choice("sim.workload.arrivals")] | None = None
+    prompt_tokens: Annotated[Any, Choice("sim.workload.lengths")] | None = None
+    output_tokens: Annotated[Any, Choice("sim.workload.lengths")] | None = None
+    lengths: Annotated[Any, Choice("sim.workload.pairs")] | None = None
+    requests: Annotated[int, Field(ge=1, le=MAX_REQUESTS)] | None = None
+    duration: Annotated[Seconds, Field(gt=0)] | None = None
+    prefix: Annotated[Any, Choice("sim.workload.prefixes")] | None = None
+    priorities: Annotated[dict[int, Positive], Field(min_length=1)] | None = None
+    """Priority value -> weight; lower values are more urgent."""
+
+    @model_validator(mode="after")
+    def _one_whole_story(self) -> Self:
+        given = [name for name in _SYNTHETIC if getattr(self, name) is not None]
+        if self.trace is not None:
+            if given:
+                raise ValueError(
+                    f"a trace brings its own requests, so {given[0]} cannot be given with it; remove one"
+                )
+            return self
+        if self.arrivals is None:
+            raise ValueError("give trace: (a file of requests) or arrivals: (a process that makes them)")
+        self._check_lengths()
+        if isinstance(self.arrivals, UserLoop):
+            if self.requests is None or self.duration is not None:
+                raise ValueError(
+                    "a closed loop sends requests as answers come, so it ends by requests:, not duration:"
+                )
+        elif self.requests is None and self.duration is None:
+            raise ValueError(
+                "arrivals need an end; give requests: (how many) or duration: (how long), or both"
+            )
+        return self
+
+    def _check_lengths(self) -> None:
+        apart = [name for name in ("prompt_tokens", "output_tokens") if getattr(self, name) is not None]
+        if self.lengths is not None:
+            if apart:
+                raise ValueError(
+                    f"lengths draws prompts and outputs together, so {apart[0]} cannot be given too"
+                )
+            if isinstance(self.prefix, RepeatedPrompts):
+                raise ValueError(
+                    "repeated_prompts replaces prompts and would part them from their outputs; "
+                    "give prompt_tokens: and output_tokens: in place of lengths:"
+                )
+        elif len(apart) < 2:
+            missing = "output_tokens" if "prompt_tokens" in apart else "prompt_tokens"
+            raise ValueError(f"{missing} is missing; give both lengths, or lengths: for pairs drawn together")
+
+    def table(self, seed: int, base_dir: Path) -> RequestTable:
+        """The requests: read from the trace, or drawn from streams of `seed`; paths start at `base_dir`.
+
+        The same seed gives the same bytes. Raises TraceError for a row of a file that cannot be used, and
+        ScenarioError for a workload without requests.
+        """
+        if self.trace is not None:
+            table: RequestTable = _located(self.trace, base_dir).read()
+            return table
+        arrival_s, loop = self._arrivals(seed)
+        count = len(arrival_s)
+        if count == 0:
+            raise ScenarioError(
+                "workload: no request arrives within the duration; lengthen it, or raise the rate"
+            )
+        prompts, outputs = self._lengths(seed, count, base_dir)
+        named = Named(prompts, None)
+        if self.prefix is not None:
+            named = self.prefix.share(stream(seed, "workload.prefix"), prompts)
+        table = RequestTable(
+            arrival_s=arrival_s,
+            prompt_tokens=named.prompt_tokens,
+            output_tokens=outputs,
+            priority=self._priorities(seed, count),
+            segments=named.segments,
+            closed_loop=loop,
+            source="synthetic",
+        )
+        table.check()
+        return table
+
+    def _arrivals(self, seed: int) -> tuple[Floats, ClosedLoop | None]:
+        rng = stream(seed, "workload.arrivals")
+        if isinstance(self.arrivals, UserLoop):
+            assert self.requests is not None  # the validator saw to it
+            think_s = self.arrivals.think_times(rng, self.requests)
+            return np.zeros(self.requests), ClosedLoop(self.arrivals.users, think_s)
+        open_loop: Any = self.arrivals
+        times: Floats = open_loop.times(rng, self.requests, self.duration)
+        return times, None
+
+    def _lengths(self, seed: int, count: int, base_dir: Path) -> tuple[Ints, Ints]:
+        if self.lengths is not None:
+            prompts, outputs = _located(self.lengths, base_dir).draw_pairs(
+                stream(seed, "workload.lengths"), count
+            )
+            return prompts, outputs
+        prompts, outputs = (
+            _located(lengths, base_dir).draw(stream(seed, f"workload.{name}"), count)
+            for name, lengths in (
+                ("prompt_tokens", self.prompt_tokens),
+                ("output_tokens", self.output_tokens),
+            )
+        )
+        return prompts, outputs
+
+    def _priorities(self, seed: int, count: int) -> Ints:
+        if self.priorities is None:
+            return np.zeros(count, dtype=np.int64)
+        values, weights = np.array(list(self.priorities)), np.array(list(self.priorities.values()))
+        picked = stream(seed, "workload.priorities").choice(
+            len(values), size=count, p=weights / weights.sum()
+        )
+        drawn: Ints = values[picked].astype(np.int64)
+        return drawn
+
+
+def _located(choice: Any, base_dir: Path) -> Any:
+    """The same choice with its `path`, if it has one, made to start at `base_dir`."""
+    path = getattr(choice, "path", None)
+    return (
+        choice if path is None else dataclasses.replace(choice, path=str(base_dir / Path(path).expanduser()))
+    )

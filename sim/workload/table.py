@@ -1,0 +1,151 @@
+"""RequestTable: what a workload comes down to, one row per request."""
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from sim.errors import TraceError
+
+Floats: TypeAlias = NDArray[np.float64]
+Ints: TypeAlias = NDArray[np.int64]
+Bools: TypeAlias = NDArray[np.bool_]
+
+Segments: TypeAlias = tuple[tuple[Hashable, int], ...]
+"""What one prompt holds: (name, length) pieces in order; two tokens are equal iff name and offset are."""
+
+MAX_TOKENS = 10_000_000
+"""A longer prompt or output is taken for a mistake (the longest real trace known here has 0.9 million)."""
+
+
+def rounded(times: Floats) -> Floats:
+    """Times on a grid of 1e-9 s, so that the last bits of a machine's math library do not matter."""
+    out: Floats = np.round(times, 9)
+    return out
+
+
+@dataclass(frozen=True, eq=False)
+class ClosedLoop:
+    """At most `users` requests in flight: request i is sent `think_s[i]` after its user's previous answer.
+
+    The first request of every user is sent `think_s[i]` after time 0. `think_s` is f8[n], in seconds.
+    """
+
+    users: int
+    think_s: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class RequestTable:
+    """Columns of equal length n, one row per request in the order of arrival.
+
+    arrival_s f8[n] sorted and at least 0 (all zeros for a closed loop), prompt_tokens and output_tokens
+    i8[n] at least 1, priority i8[n] (lower is more urgent), segments None when no request shares content,
+    else n entries whose lengths add up to the prompt's. `skipped_rows` counts the rows of a trace that
+    were left out as unusable, `notes` are told with the result, `source` says where the rows come from.
+    """
+
+    arrival_s: Floats
+    prompt_tokens: Ints
+    output_tokens: Ints
+    priority: Ints
+    segments: list[Segments | None] | None = None
+    closed_loop: ClosedLoop | None = None
+    skipped_rows: int = 0
+    notes: tuple[str, ...] = ()
+    source: str = ""
+
+    @classmethod
+    def of(
+        cls,
+        arrival_s: ArrayLike,
+        prompt_tokens: ArrayLike,
+        output_tokens: ArrayLike,
+        priority: ArrayLike | None = None,
+        segments: Sequence[Segments | None] | None = None,
+        closed_loop: ClosedLoop | None = None,
+        source: str = "given in Python",
+    ) -> "RequestTable":
+        """A checked table from anything array-like; times are rounded to 1e-9 s, priority defaults to 0."""
+        times = rounded(np.asarray(arrival_s, dtype=np.float64))
+        table = cls(
+            arrival_s=times,
+            prompt_tokens=np.asarray(prompt_tokens, dtype=np.int64),
+            output_tokens=np.asarray(output_tokens, dtype=np.int64),
+            priority=np.zeros(times.shape, np.int64) if priority is None else np.asarray(priority, np.int64),
+            segments=None if segments is None else list(segments),
+            closed_loop=closed_loop,
+            source=source,
+        )
+        table.check()
+        return table
+
+    def __len__(self) -> int:
+        return len(self.arrival_s)
+
+    def check(self) -> None:
+        """Raise TraceError, naming the column and the row (from 0), unless every promise above holds."""
+        rows = len(self.arrival_s)
+        if rows == 0:
+            raise TraceError(f"the workload ({self.source}) has no requests; it needs at least one")
+        self._check_shapes(rows)
+        self._check_values()
+        if self.segments is not None:
+            self._check_segments(self.segments)
+
+    def _check_shapes(self, rows: int) -> None:
+        kinds = {
+            "arrival_s": np.float64,
+            "prompt_tokens": np.int64,
+            "output_tokens": np.int64,
+            "priority": np.int64,
+        }
+        for name, kind in kinds.items():
+            column = getattr(self, name)
+            if column.shape != (rows,) or column.dtype != kind:
+                raise TraceError(
+                    f"column {name} must be {np.dtype(kind)}[{rows}], not {column.dtype}{list(column.shape)}"
+                )
+        if self.segments is not None and len(self.segments) != rows:
+            raise TraceError(
+                f"segments has {len(self.segments)} entries for {rows} requests; give one for each"
+            )
+        if self.closed_loop is not None:
+            if self.closed_loop.users < 1:
+                raise TraceError(f"a closed loop needs at least one user, not {self.closed_loop.users}")
+            if self.closed_loop.think_s.shape != (rows,):
+                raise TraceError(f"think_s has {len(self.closed_loop.think_s)} entries for {rows} requests")
+
+    def _check_values(self) -> None:
+        _refuse(
+            "arrival_s", self.arrival_s, ~np.isfinite(self.arrival_s) | (self.arrival_s < 0), "a time >= 0"
+        )
+        back = np.zeros(len(self.arrival_s), dtype=bool)
+        back[1:] = self.arrival_s[1:] < self.arrival_s[:-1]
+        _refuse("arrival_s", self.arrival_s, back, "at or after the time of the row before")
+        for name in ("prompt_tokens", "output_tokens"):
+            column = getattr(self, name)
+            _refuse(name, column, (column < 1) | (column > MAX_TOKENS), f"1 to {MAX_TOKENS:,} tokens")
+        if self.closed_loop is not None:
+            think = self.closed_loop.think_s
+            _refuse("think_s", think, ~np.isfinite(think) | (think < 0), "a time >= 0")
+            _refuse("arrival_s", self.arrival_s, self.arrival_s != 0, "0 in a closed loop")
+
+    def _check_segments(self, segments: list[Segments | None]) -> None:
+        for row, (pieces, tokens) in enumerate(zip(segments, self.prompt_tokens.tolist(), strict=True)):
+            if pieces is None:
+                continue
+            lengths = [length for _, length in pieces]
+            if sum(lengths) != tokens or min(lengths) < 1:
+                raise TraceError(
+                    f"row {row}: segments of {lengths} tokens do not make up a prompt of {tokens}; "
+                    "give lengths of at least 1 that add up to it"
+                )
+
+
+def _refuse(name: str, column: Floats | Ints, bad: Bools, wanted: str) -> None:
+    if bad.any():
+        row = int(bad.argmax())
+        raise TraceError(f"column {name}, row {row}: {column[row].item()!r} is not {wanted}")

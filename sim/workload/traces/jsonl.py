@@ -1,0 +1,29 @@
+"""A plain JSONL file of requests: one object a line."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from sim.workload.fields import Tokens
+from sim.workload.rows import JsonlRows
+from sim.workload.table import RequestTable
+from sim.workload.tracecontent import NamedContent
+from sim.workload.tracefile import Columns, TraceOptions, read_trace
+
+_COLUMNS = ("priority", "prompt_id", "prefix_group", "prefix_tokens", "block_hashes", "block_size")
+
+
+@dataclass(frozen=True)
+class Jsonl(TraceOptions):
+    """Keys arrival_s (seconds from 0, sorted), prompt_tokens, output_tokens.
+
+    Optional keys: priority, prompt_id, prefix_group with prefix_tokens, block_hashes (a list with one id
+    for each `block_size` tokens: equal ids, equal tokens). `block_size` is given here or, where
+    it is not, in every such row.
+    """
+
+    block_size: Tokens | None = None
+
+    def read(self) -> RequestTable:
+        """The requests. Raises TraceError naming file, line and key of a row that cannot be used."""
+        content = NamedContent(columns=_COLUMNS, block_size=self.block_size)
+        return read_trace(self, JsonlRows(Path(self.path)), Columns(), content=content)

@@ -1,0 +1,163 @@
+"""The `workload:` section: combinations, round trips, separate streams, content, and the shipped sample."""
+
+import runpy
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from sim.paths import data_dir
+from sim.workload.spec import Workload
+from sim.workload.table import RequestTable
+
+BASE: dict[str, Any] = {
+    "arrivals": {"poisson": {"rate_per_s": 10}},
+    "prompt_tokens": {"uniform": {"low": 100, "high": 200}},
+    "output_tokens": {"uniform": {"low": 1, "high": 50}},
+    "requests": 500,
+}
+USERS = {"closed_loop": {"users": 3}}
+PAIRS = {"lognormal": {"prompt_mean": 600, "prompt_p99": 3000, "output_mean": 200, "output_p99": 800}}
+
+
+def workload(**changes: Any) -> Workload:
+    """BASE with keys replaced, or removed by None."""
+    return Workload.model_validate({k: v for k, v in {**BASE, **changes}.items() if v is not None})
+
+
+def table(seed: int = 1, **changes: Any) -> RequestTable:
+    return workload(**changes).table(seed, Path())
+
+
+def columns(of: RequestTable) -> list[bytes]:
+    return [c.tobytes() for c in (of.arrival_s, of.prompt_tokens, of.output_tokens, of.priority)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"arrivals": None}, "give trace: .* or arrivals:"),
+        ({"trace": {"csv": {"path": "x"}}}, "a trace brings its own requests, so arrivals cannot"),
+        ({"requests": None}, "arrivals need an end; give requests: .* or duration:"),
+        ({"output_tokens": None}, "output_tokens is missing"),
+        ({"prompt_tokens": None}, "prompt_tokens is missing"),
+        ({"lengths": PAIRS}, "lengths draws prompts and outputs together, so prompt_tokens cannot"),
+        ({"arrivals": USERS, "requests": None, "duration": "1min"}, "ends by requests:"),
+        ({"arrivals": USERS, "duration": "1min"}, "ends by requests:"),
+        (
+            {"lengths": PAIRS, "prompt_tokens": None, "output_tokens": None,
+             "prefix": {"repeated_prompts": {"prompts": 3}}},
+            "repeated_prompts replaces prompts",
+        ),
+        ({"requests": 0}, "greater than or equal to 1"),
+        ({"duration": 0}, "greater than 0"),
+        ({"priorities": {}}, "at least 1"),
+        ({"priorities": {0: -1}}, "greater than 0"),
+        ({"rate": 3}, "Extra inputs"),
+        ({"prefix": {"shared_prefix": {"groups": 3}}}, "shared_tokens"),
+    ],
+)  # fmt: skip
+def test_wrong_combinations(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        workload(**changes)
+
+
+def test_an_end_by_both_is_the_earlier() -> None:
+    assert len(table(duration="1h")) == 500
+    short = table(duration=10)
+    assert 60 < len(short) < 140 and short.arrival_s[-1] < 10
+    assert np.array_equal(short.arrival_s, table().arrival_s[: len(short)])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"arrivals": {"piecewise": {"rates": [[0, 1], ["1min", 2]]}}},
+        {"arrivals": {"closed_loop": {"users": 8, "think_s": "2s", "think": "exponential"}}},
+        {"lengths": PAIRS, "prompt_tokens": None, "output_tokens": None, "duration": "2min"},
+        {"prefix": {"shared_prefix": {"groups": 3, "shared_tokens": 64}}, "priorities": {0: 1, 5: 3}},
+    ],
+    ids=repr,
+)
+def test_round_trip_and_same_bytes(changes: dict[str, Any]) -> None:
+    one = workload(**changes)
+    again = Workload.model_validate(yaml.safe_load(yaml.safe_dump(one.model_dump(mode="json"))))
+    assert again == one
+    assert columns(one.table(3, Path())) == columns(again.table(3, Path()))
+    assert columns(one.table(3, Path())) != columns(one.table(4, Path()))
+
+
+def test_each_part_has_its_own_stream() -> None:
+    base = table()
+    faster = table(arrivals={"gamma": {"rate_per_s": 99, "cv": 2}})
+    assert columns(base)[1:] == columns(faster)[1:]
+    longer = table(output_tokens={"fixed": {"tokens": 9}}, priorities={1: 1, 2: 1})
+    assert columns(base)[:2] == columns(longer)[:2]
+    shared = table(prefix={"shared_prefix": {"groups": 3, "shared_tokens": 64}})
+    assert np.array_equal(shared.prompt_tokens, base.prompt_tokens + 64)
+    assert columns(base)[0] == columns(shared)[0] and columns(base)[2] == columns(shared)[2]
+
+
+def test_prompts_and_outputs_are_drawn_apart() -> None:
+    alike = table(requests=5000, output_tokens=BASE["prompt_tokens"])
+    assert abs(np.corrcoef(alike.prompt_tokens, alike.output_tokens)[0, 1]) < 4 / np.sqrt(5000)
+
+
+def test_a_closed_loop_table() -> None:
+    loop = table(arrivals={"closed_loop": {"users": 8, "think_s": 2}})
+    assert loop.closed_loop is not None and loop.closed_loop.users == 8
+    assert loop.closed_loop.think_s.tolist() == [2.0] * 500 and not loop.arrival_s.any()
+
+
+def test_priorities_follow_their_weights() -> None:
+    drawn = table(requests=40_000, priorities={0: 1, -7: 3}).priority
+    assert set(drawn.tolist()) == {0, -7}
+    assert abs((drawn == -7).mean() - 0.75) < 4 * np.sqrt(0.1875 / 40_000)
+
+
+def test_shared_prefixes() -> None:
+    drawn = table(requests=3000, prefix={"shared_prefix": {"groups": 3, "shared_tokens": 64}})
+    assert drawn.segments is not None
+    first = [pieces[0] for pieces in drawn.segments if pieces]
+    assert {piece for piece in first} == {(("group", g), 64) for g in range(3)}
+    assert len({id(piece) for piece in first}) == 3  # interned
+    assert len({pieces[1][0] for pieces in drawn.segments if pieces}) == 3000
+    counts = [first.count((("group", g), 64)) for g in range(3)]
+    assert max(abs(c - 1000) for c in counts) < 4 * np.sqrt(3000 * 2 / 9)
+
+
+def test_repeated_prompts() -> None:
+    drawn = table(requests=6000, prefix={"repeated_prompts": {"prompts": 3, "skew": 1}})
+    assert drawn.segments is not None
+    assert {p[0][1] for p in drawn.segments if p} <= set(table(requests=3).prompt_tokens.tolist())
+    names = [p[0][0] for p in drawn.segments if p]
+    counts = [names.count(("prompt", i)) for i in range(3)]  # weights 1, 1/2, 1/3 of 11/6
+    assert max(abs(c - 6000 * w * 6 / 11) for c, w in zip(counts, (1, 1 / 2, 1 / 3), strict=True)) < 160
+
+
+def test_paths_start_at_the_scenario(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "t.csv").write_text("arrival_s,prompt_tokens,output_tokens\n0,7,3\n")
+    spec = Workload.model_validate({"trace": {"csv": {"path": "data/t.csv"}}})
+    assert spec.table(0, tmp_path).prompt_tokens.tolist() == [7]
+    pairs = workload(prompt_tokens=None, output_tokens=None, lengths={"empirical": {"path": "data/t.csv"}})
+    assert pairs.table(0, tmp_path).prompt_tokens.tolist() == [7] * 500
+    assert spec.trace.path == "data/t.csv"  # the scenario itself is unchanged
+
+
+def test_the_shipped_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = data_dir("scenarios") / "traces"
+    sample = Workload.model_validate({"trace": {"csv": {"path": "chat-sample.csv"}}}).table(0, folder)
+    assert 1000 <= len(sample) <= 2000 and 290 < sample.arrival_s[-1] < 300
+    assert (folder / "chat-sample.csv").stat().st_size < 60_000
+    counts = np.histogram(sample.arrival_s, bins=np.arange(0, 301, 10))[0]
+    assert counts.max() > 3 * np.median(counts)  # it has bursts
+    made = tmp_path / "again.csv"
+    monkeypatch.setattr(sys, "argv", ["make_chat_sample.py", str(made)])
+    runpy.run_path(str(folder / "make_chat_sample.py"), run_name="__main__")
+    assert made.read_bytes() == (folder / "chat-sample.csv").read_bytes()
