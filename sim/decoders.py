@@ -19,7 +19,8 @@ class DecodeGroup:
     """
 
     __slots__ = (
-        "block_size", "clock", "finish_heap", "last_seat", "lead_sum", "measured", "named", "new_blocks", "size",
+        "block_size", "clock", "finish_heap", "last_seat", "lead_sum", "measured", "named", "new_blocks",
+        "size",
     )  # fmt: skip
 
     def __init__(self, block_size: int) -> None:

@@ -119,8 +119,8 @@ class Engine:
             stuck = self.waiting[0][1]
             raise ServecastError(
                 f"request {stuck.id} with {stuck.known_tokens} tokens needs "
-                f"{self.kv.blocks_for(stuck.known_tokens)} KV blocks of {self.limits.block_size} tokens, and the "
-                f"replica has {self.kv.num_blocks}: give it more KV memory or lower engine.max_model_len"
+                f"{self.kv.blocks_for(stuck.known_tokens)} KV blocks of {self.limits.block_size} tokens, and "
+                f"the replica has {self.kv.num_blocks}: give it more KV memory or lower engine.max_model_len"
             )
         return plan
 
@@ -165,7 +165,7 @@ class Engine:
         return finished
 
     def check(self) -> None:
-        """Raise AssertionError unless every request and every KV block is where it must be.
+        """Raise AssertionError unless, between two steps, every request and KV block is where it must be.
 
         INV-1: a running request is either in the decode group or scheduled on its own.
         INV-2: free, held and cached blocks make up the capacity.

@@ -95,7 +95,7 @@ def _read_trace(path: Path, settings: dict[str, Any]) -> tuple[list[Request], li
                 priority,
                 segments=prompt,
                 output_name=f"o:{name}" if f"o:{name}" in repeated else None,
-            )  # fmt: skip
+            )
         )
     return requests, [row[0] for row in rows]
 

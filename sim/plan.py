@@ -23,7 +23,8 @@ class StepPlan:
     """
 
     __slots__ = (
-        "admitted", "chunks", "decode_context_tokens", "decodes", "preempted", "regrouped", "resumed", "sampled",
+        "admitted", "chunks", "decode_context_tokens", "decodes", "preempted", "regrouped", "resumed",
+        "sampled",
     )  # fmt: skip
 
     def __init__(self) -> None:

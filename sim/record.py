@@ -7,6 +7,7 @@ import struct
 from array import array
 from dataclasses import dataclass
 from itertools import repeat
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,12 +50,12 @@ class Record:
 
     `requests` has one row per request in the order of arrival. `steps` has one row per run of like
     steps, in the order of their start; `host_s`, `comm_s`, `padding_s` and the token counts are per
-    step, `context_tokens`, `attention_pairs` and `prefill_context_tokens` sums over the whole row. `itl_counts[i]` token gaps of measured
-    requests lie in bin `itl_bins[i]` (float64 bits >> GAP_SHIFT).
+    step, `context_tokens`, `attention_pairs` and `prefill_context_tokens` sums over the whole row.
+    `itl_counts[i]` token gaps of measured requests lie in bin `itl_bins[i]` (float64 bits >> GAP_SHIFT).
     """
 
-    requests: dict[str, NDArray[np.generic]]
-    steps: dict[str, NDArray[np.generic]]
+    requests: dict[str, NDArray[Any]]
+    steps: dict[str, NDArray[Any]]
     itl_bins: NDArray[np.int64]
     itl_counts: NDArray[np.int64]
     replicas: int
@@ -71,7 +72,7 @@ class RequestLog:
 
     def __init__(self, count: int) -> None:
         self.rows = np.zeros(count, _REQUEST)
-        self.buffer = memoryview(self.rows).cast("B") if count else memoryview(b"")
+        self.buffer = self.rows.data.cast("B") if count else memoryview(b"")
 
     def write(self, request: Request, replica: int, status: str) -> None:
         """Note how the request ended."""
@@ -83,10 +84,10 @@ class RequestLog:
             replica, request.preemptions, STATUS.index(status), request.measured,
         )  # fmt: skip
 
-    def columns(self) -> dict[str, NDArray[np.generic]]:
+    def columns(self) -> dict[str, NDArray[Any]]:
         """The rows as columns, by arrival and id."""
         order = np.argsort(self.rows["arrival_s"], kind="stable")
-        columns: dict[str, NDArray[np.generic]] = {"id": order.astype(np.int64)}
+        columns: dict[str, NDArray[Any]] = {"id": order.astype(np.int64)}
         for name in _REQUEST.names or ():
             columns[name] = self.rows[name][order]
         columns["status"] = np.array(STATUS)[columns["status"]]
@@ -158,8 +159,8 @@ class StepLog:
                 recomputed += min(after, request.high_water_tokens) - before
         sampled += len(plan.sampled)
         self._rows += _pack_step(
-            start_s, end_s, time.exposed_host_s(context), time.comm_s, time.padding_s, 1, context, pairs, prefill_context,
-            prefill_tokens, recomputed, kv_used_blocks, prefills, decodes, sampled, running,
+            start_s, end_s, time.exposed_host_s(context), time.comm_s, time.padding_s, 1, context, pairs,
+            prefill_context, prefill_tokens, recomputed, kv_used_blocks, prefills, decodes, sampled, running,
             len(plan.preempted), self.replica, time.extrapolated,
         )  # fmt: skip
 
@@ -180,7 +181,7 @@ class StepLog:
         return np.frombuffer(bytes(self._rows), _STEP)
 
 
-def step_columns(logs: list[StepLog]) -> dict[str, NDArray[np.generic]]:
+def step_columns(logs: list[StepLog]) -> dict[str, NDArray[Any]]:
     """The rows of all replicas as columns, by start and replica."""
     rows = np.concatenate([log.rows() for log in logs])
     order = np.lexsort((rows["replica"], rows["start_s"]))

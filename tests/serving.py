@@ -50,7 +50,6 @@ def steps_of(engine: Engine, requests: list[Request], most: int = 10_000) -> lis
     plans = []
     while not engine.is_idle and len(plans) < most:
         plan = engine.schedule()
-        engine.check()
         plans.append(plan)
         engine.complete(plan)
         engine.check()

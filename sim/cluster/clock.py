@@ -17,16 +17,24 @@ REPLICA_ORDER = 2
 ANSWERED_ORDER = 1 << 30
 """Arrivals that answers bring about come after all steps that end at the same time, whichever caused them."""
 
+WAKE_ORDER = ANSWERED_ORDER + 1
+"""An idle replica starts when all that arrives at the same time is there; replica k in order WAKE_ORDER + k."""
+
 
 class At(simpy.Event):
-    """An event at an absolute time in seconds; of those at the same time the lower `order` comes first.
+    """An event at an absolute time in seconds; of those at the same time the lower `order` comes first."""
+
+    def __init__(self, env: simpy.Environment, time_s: float, order: int) -> None:
+        super().__init__(env)
+        succeed_at(self, time_s, order)
+
+
+def succeed_at(event: simpy.Event, time_s: float, order: int) -> None:
+    """Let a pending event happen at an absolute time.
 
     Pushes onto SimPy's own queue as `Timeout` does, but with the time itself instead of a delay.
     """
-
-    def __init__(self, env: simpy.Environment, time_s: float, order: int) -> None:
-        self.env = env
-        self.callbacks = []
-        self._ok = True
-        self._value = None
-        heappush(env._queue, (time_s, order, next(env._eid), self))  # type: ignore[misc,arg-type]
+    event._ok = True
+    event._value = None
+    env = event.env
+    heappush(env._queue, (time_s, order, next(env._eid), event))  # type: ignore[misc]

@@ -10,7 +10,7 @@ from itertools import accumulate
 
 import simpy
 
-from sim.cluster.clock import REPLICA_ORDER, At
+from sim.cluster.clock import REPLICA_ORDER, WAKE_ORDER, At, succeed_at
 from sim.engine import Engine
 from sim.latency import StepTimer
 from sim.plan import StepPlan
@@ -50,7 +50,7 @@ class Replica:
         self.outstanding_requests += 1
         may_disturb = self.engine.add(request)
         if self._idle is not None:
-            self._idle.succeed()
+            succeed_at(self._idle, self.env.now, WAKE_ORDER + self.index)
             self._idle = None
         elif may_disturb and self._interruptible:
             self._interruptible = False

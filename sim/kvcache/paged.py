@@ -211,7 +211,7 @@ class PagedKVCache:
         cached += self.oldest_run_blocks
         if self.unkeyed_blocks < 0 or self.free_blocks != self.unkeyed_blocks + cached:
             raise AssertionError(
-                f"INV-2: {self.free_blocks} free blocks, of them {self.unkeyed_blocks} unkeyed, {cached} cached"
+                f"INV-2: {self.free_blocks} blocks are free, {self.unkeyed_blocks} unkeyed, {cached} cached"
             )
         if self.free_blocks + held_blocks != self.num_blocks:
             raise AssertionError(

@@ -17,5 +17,9 @@ class Priority:
         return (request.priority, request.arrival_s, request.id)
 
     def victim(self, running: list[Request]) -> Request:
-        """The least urgent, latest arrived; of equals the one admitted first."""
-        return max(running, key=lambda request: (request.priority, request.arrival_s))
+        """The least urgent, then the latest to arrive, then the highest id.
+
+        vLLM ends with the one admitted first. Its clock never gives two requests one arrival time; a trace
+        may, and then three of them can preempt each other in turn for ever.
+        """
+        return max(running, key=self.key)

@@ -51,7 +51,7 @@ class Case:
 def cases(draw: st.DrawFn) -> Case:
     count = draw(st.integers(1, 40))
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
-    # On a binary grid arrivals coincide with each other and, where step times lie on it too, with ends of steps.
+    # On a binary grid arrivals coincide with each other and, with step times on it, with ends of steps.
     arrivals = np.cumsum(rng.exponential(draw(st.sampled_from([1e-4, 0.02, 0.3])), count))
     if draw(st.booleans()):
         arrivals = np.round(arrivals * 64) / 64

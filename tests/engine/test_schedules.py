@@ -106,3 +106,15 @@ def test_a_request_too_large_for_the_replica_is_refused_in_words() -> None:
 
     with pytest.raises(ServecastError, match=r"request 0 with 20 tokens needs 5 KV blocks .* has 4"):
         steps_of(engine(block_size=4, num_gpu_blocks=5), [Request(0, 0.0, 20, 1)])
+
+
+def test_equal_requests_under_pressure_do_not_preempt_each_other_for_ever() -> None:
+    """Chunked prompts of one arrival time and priority, admitted beyond what the memory can hold together."""
+    requests = [Request(id, 0.0, prompt, 40) for id, prompt in enumerate([115, 97, 123, 120])]
+    replica = engine(
+        Priority(), block_size=1, num_gpu_blocks=202, max_model_len=200, max_num_seqs=3,
+        long_prefill_token_threshold=16, scheduler_reserve_full_isl=False, enable_prefix_caching=False,
+    )  # fmt: skip
+    steps_of(replica, requests, most=2000)
+    assert replica.is_idle
+    assert [request.generated_tokens for request in requests] == [40] * 4

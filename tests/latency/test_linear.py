@@ -13,7 +13,7 @@ def test_by_hand() -> None:
     timer = Linear(0.01, 0.001, 0.0005, 1e-6).build()
     time = timer.step(BatchShape([(100, 20)], 2, 50, 3))
     assert time.total_s == pytest.approx(0.11117)
-    assert time[1:] == (0.0, 0.0, 0.0, False)
+    assert time[1:] == (0.0, 0.0, 0.0, False, 0.0)
 
 
 @given(
