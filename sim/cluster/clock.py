@@ -18,7 +18,7 @@ ANSWERED_ORDER = 1 << 30
 """Arrivals that answers bring about come after all steps that end at the same time, whichever caused them."""
 
 WAKE_ORDER = ANSWERED_ORDER + 1
-"""An idle replica starts when all that arrives at the same time is there; replica k in order WAKE_ORDER + k."""
+"""An idle replica k starts in order WAKE_ORDER + k, when all that arrives at the same time is there."""
 
 
 class At(simpy.Event):
