@@ -6,7 +6,6 @@ Rows are packed into byte buffers with one call each and become numpy columns at
 import struct
 from array import array
 from dataclasses import dataclass
-from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -195,37 +194,41 @@ class GapLog:
     the grouping of additions can change the result.
     """
 
-    __slots__ = ("_counts", "_gaps_s", "_weights")
+    __slots__ = ("_counts", "_gaps_s", "_lengths", "_weights")
 
     _FULL = 1 << 16
 
     def __init__(self) -> None:
         self._gaps_s = array("d")
-        self._weights = array("q")
+        self._weights = array("q")  # tokens per gap, once for each of the runs that `_lengths` tells
+        self._lengths = array("q")
         self._counts: dict[int, int] = {}
 
     def add(self, gap_s: float, count: int) -> None:
         """Note `count` tokens that came `gap_s` after the one before."""
         self._gaps_s.append(gap_s)
         self._weights.append(count)
+        self._lengths.append(1)
         if len(self._gaps_s) >= self._FULL:
             self._flush()
 
     def add_run(self, gaps_s: list[float], count: int) -> None:
         """Note `count` tokens for each of the gaps."""
         self._gaps_s.extend(gaps_s)
-        self._weights.extend(repeat(count, len(gaps_s)))
+        self._weights.append(count)
+        self._lengths.append(len(gaps_s))
         if len(self._gaps_s) >= self._FULL:
             self._flush()
 
     def _flush(self) -> None:
         bins, place = np.unique(np.array(self._gaps_s).view(np.int64) >> GAP_SHIFT, return_inverse=True)
         counts = np.zeros(len(bins), np.int64)
-        np.add.at(counts, place, np.array(self._weights))
+        np.add.at(counts, place, np.repeat(self._weights, self._lengths))
         for key, count in zip(bins.tolist(), counts.tolist(), strict=True):
             self._counts[key] = self._counts.get(key, 0) + count
         self._gaps_s = array("d")
         self._weights = array("q")
+        self._lengths = array("q")
 
     def histogram(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The bins in rising order, and how many gaps lie in each."""

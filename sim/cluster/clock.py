@@ -25,7 +25,8 @@ class At(simpy.Event):
     """An event at an absolute time in seconds; of those at the same time the lower `order` comes first."""
 
     def __init__(self, env: simpy.Environment, time_s: float, order: int) -> None:
-        super().__init__(env)
+        self.env = env
+        self.callbacks = []
         succeed_at(self, time_s, order)
 
 

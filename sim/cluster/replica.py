@@ -7,9 +7,11 @@ could change them, the process is interrupted and stops at the end of the step t
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Generator
 from itertools import accumulate
+from math import inf
 
 import simpy
 
+from sim.cluster.arrivals import Forecast
 from sim.cluster.clock import REPLICA_ORDER, WAKE_ORDER, At, succeed_at
 from sim.engine import Engine
 from sim.latency import StepTimer
@@ -17,9 +19,8 @@ from sim.plan import StepPlan
 from sim.record import GapLog, StepLog
 from sim.request import Request
 
-_SHORTEST_RUN, _LONGEST_RUN = 32, 4096
-"""Step times of a run are computed ahead in runs that double while nothing disturbs them, so that little
-work is thrown away when a request arrives."""
+_LONGEST_RUN = 4096
+"""Steps of one event: a bound on memory, not on time."""
 
 
 class Replica:
@@ -27,7 +28,7 @@ class Replica:
 
     def __init__(
         self, env: simpy.Environment, index: int, engine: Engine, timer: StepTimer, gaps: GapLog,
-        on_finish: Callable[[Request, int], None], fast_forward: bool, closed_loop: bool,
+        on_finish: Callable[[Request, int], None], forecast: Forecast, fast_forward: bool, closed_loop: bool,
     ) -> None:  # fmt: skip
         self.env = env
         self.index = index
@@ -36,13 +37,14 @@ class Replica:
         self.gaps = gaps
         self.log = StepLog(index)
         self.on_finish = on_finish
+        self.forecast = forecast
         self.fast_forward = fast_forward
         # Of a step end and an arrival at the same time, which comes first? See the orders in clock.py.
         self._step_reached = bisect_right if closed_loop else bisect_left
         self.outstanding_requests = 0
-        self._longest_run = _SHORTEST_RUN
+        self._step_s = inf  # duration of the latest decode step, to guess how many fit into a time
         self._idle: simpy.Event | None = None
-        self._interruptible = False
+        self._last_step_from_s = -inf  # where the last step of a run begins: until then it can be cut short
         self._process = env.process(self._serve())
 
     def deliver(self, request: Request) -> None:
@@ -52,8 +54,8 @@ class Replica:
         if self._idle is not None:
             succeed_at(self._idle, self.env.now, WAKE_ORDER + self.index)
             self._idle = None
-        elif may_disturb and self._interruptible:
-            self._interruptible = False
+        elif may_disturb and self.env.now <= self._last_step_from_s:
+            self._last_step_from_s = -inf
             self._process.interrupt()
 
     def _serve(self) -> Generator[simpy.Event, None, None]:
@@ -67,7 +69,7 @@ class Replica:
             plan = engine.schedule()
             steps = engine.steady_steps(plan) if self.fast_forward else 1
             if steps > 1:
-                now = yield from self._decode(now, plan, min(steps, self._longest_run))
+                now = yield from self._decode(now, plan, min(steps, _LONGEST_RUN))
             else:
                 now = yield from self._step(now, plan)
 
@@ -94,7 +96,6 @@ class Replica:
                 self.gaps.add(time.total_s if at_step_start else end_s - request.last_token_s, 1)
             request.last_token_s = end_s
         if shape.prefills or plan.preempted or plan.resumed:
-            self._longest_run = _SHORTEST_RUN
             self.log.mixed(start_s, end_s, plan, running, kv_used, time)
         else:
             context = shape.decode_context_tokens
@@ -106,30 +107,32 @@ class Replica:
         """Up to `steps` equal decode steps, fewer when an arrival cuts them short."""
         engine = self.engine
         running, decoding = len(engine.running), engine.decoders.measured
+        # What lies beyond the next arrival would be computed in vain, if that arrival can change anything.
+        quiet_s = inf if engine.waiting else self.forecast.quiet_s(start_s)
+        if quiet_s < steps * self._step_s:
+            steps = min(steps, int(quiet_s / self._step_s) + 2)
         gaps_s, time = self.timer.decode_run(plan.decodes, plan.decode_context_tokens, steps)
-        steps = len(gaps_s)
+        self._step_s = gaps_s[-1]
         ends_s = list(accumulate(gaps_s, initial=start_s))
+        steps = min(len(gaps_s), self._step_reached(ends_s, start_s + quiet_s, 1))
         order = REPLICA_ORDER + self.index
-        self._interruptible = True
-        self._longest_run = min(2 * self._longest_run, _LONGEST_RUN)
-        last = At(self.env, ends_s[-1], order)
+        self._last_step_from_s = ends_s[steps - 1]
+        run = At(self.env, ends_s[steps], order)
         try:
-            yield last
+            yield run
         except simpy.Interrupt:
             reached = self._step_reached(ends_s, self.env.now, 1)
             if reached < steps:
                 steps = reached
-                gaps_s = gaps_s[:steps]
-                self._longest_run = _SHORTEST_RUN
-                last = At(self.env, ends_s[steps], order)
-            yield last
-        self._interruptible = False
+                run = At(self.env, ends_s[steps], order)
+            yield run
+        self._last_step_from_s = -inf
         end_s = ends_s[steps]
         engine.repeat(steps)
         kv_used = engine.kv.used_blocks
         finished = engine.complete(plan, steps)
         if decoding:
-            self.gaps.add_run(gaps_s, decoding)
+            self.gaps.add_run(gaps_s[:steps], decoding)
         context = plan.decode_context_tokens
         self.log.decodes(start_s, end_s, steps, plan.decodes, context, running, kv_used, time)
         self._finish(finished, end_s)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import simpy
 
-from sim.cluster.arrivals import closed_loop_arrivals, make_requests, open_arrivals
+from sim.cluster.arrivals import Forecast, closed_loop_arrivals, make_requests, open_arrivals
 from sim.cluster.replica import Replica
 from sim.engine import Engine
 from sim.errors import ServecastError
@@ -62,8 +62,9 @@ def simulate(
         leave(request, replica, "finished", request.finish_s)
 
     closed_loop = table.closed_loop is not None
+    forecast = Forecast(replicas)
     fleet = [
-        Replica(env, index, make_engine(), timer, gaps, finish, fast_forward, closed_loop)
+        Replica(env, index, make_engine(), timer, gaps, finish, forecast, fast_forward, closed_loop)
         for index in range(replicas)
     ]
     choose = router.start(stream(seed, "router"))
@@ -81,7 +82,7 @@ def simulate(
 
     next_of_user: Callable[[float], None] | None = None
     if table.closed_loop is None:
-        open_arrivals(env, requests, arrive, request_overhead_s)
+        open_arrivals(env, requests, arrive, request_overhead_s, forecast)
     else:
         next_of_user = closed_loop_arrivals(env, requests, table.closed_loop, arrive, request_overhead_s)
     env.run()
