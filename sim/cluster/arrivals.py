@@ -20,15 +20,15 @@ _ROWS_AT_ONCE = 4096  # numpy columns become Python numbers in slices, so that a
 class Forecast:
     """When the next request will arrive, as far as it is known: a hint that saves work and changes nothing."""
 
-    __slots__ = ("next_s", "replicas")
+    __slots__ = ("next_s", "shared")
 
-    def __init__(self, replicas: int) -> None:
+    def __init__(self, shared: bool) -> None:
         self.next_s = inf
-        self.replicas = replicas
+        self.shared = shared
 
     def quiet_s(self, now_s: float) -> float:
-        """For how long one replica may expect to get no request."""
-        return (self.next_s - now_s) * self.replicas
+        """For how long no request can arrive; infinite among several replicas, who do not know whose it is."""
+        return inf if self.shared else self.next_s - now_s
 
 
 def open_arrivals(

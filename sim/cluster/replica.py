@@ -1,7 +1,7 @@
 """One replica: a SimPy process that repeats plan, step time, wait, complete.
 
 While the running set only decodes, many steps are one event. Should a request arrive meanwhile that
-could change them, the process is interrupted and stops at the end of the step that is then running.
+could change them, that event is moved to the end of the step that is then running.
 """
 
 from bisect import bisect_left, bisect_right
@@ -21,6 +21,17 @@ from sim.request import Request
 
 _LONGEST_RUN = 4096
 """Steps of one event: a bound on memory, not on time."""
+
+
+class _Run:
+    """Equal decode steps under way: how many, when each ends (after the start), and the event of the last."""
+
+    __slots__ = ("end", "ends_s", "steps")
+
+    def __init__(self, steps: int, ends_s: list[float], end: simpy.Event) -> None:
+        self.steps = steps
+        self.ends_s = ends_s
+        self.end = end
 
 
 class Replica:
@@ -44,8 +55,8 @@ class Replica:
         self.outstanding_requests = 0
         self._step_s = inf  # duration of the latest decode step, to guess how many fit into a time
         self._idle: simpy.Event | None = None
-        self._last_step_from_s = -inf  # where the last step of a run begins: until then it can be cut short
-        self._process = env.process(self._serve())
+        self._run: _Run | None = None
+        env.process(self._serve())
 
     def deliver(self, request: Request) -> None:
         """Hand over an arriving request."""
@@ -54,9 +65,17 @@ class Replica:
         if self._idle is not None:
             succeed_at(self._idle, self.env.now, WAKE_ORDER + self.index)
             self._idle = None
-        elif may_disturb and self.env.now <= self._last_step_from_s:
-            self._last_step_from_s = -inf
-            self._process.interrupt()
+        elif may_disturb and self._run is not None:
+            self._cut_short(self._run)
+
+    def _cut_short(self, run: "_Run") -> None:
+        """Let a run end with the step that is running now."""
+        steps = self._step_reached(run.ends_s, self.env.now, 1)
+        if steps < run.steps:
+            run.steps = steps
+            end = At(self.env, run.ends_s[steps], REPLICA_ORDER + self.index)
+            end.callbacks, run.end.callbacks = run.end.callbacks, []
+            run.end = end
 
     def _serve(self) -> Generator[simpy.Event, None, None]:
         engine = self.engine
@@ -115,18 +134,10 @@ class Replica:
         self._step_s = gaps_s[-1]
         ends_s = list(accumulate(gaps_s, initial=start_s))
         steps = min(len(gaps_s), self._step_reached(ends_s, start_s + quiet_s, 1))
-        order = REPLICA_ORDER + self.index
-        self._last_step_from_s = ends_s[steps - 1]
-        run = At(self.env, ends_s[steps], order)
-        try:
-            yield run
-        except simpy.Interrupt:
-            reached = self._step_reached(ends_s, self.env.now, 1)
-            if reached < steps:
-                steps = reached
-                run = At(self.env, ends_s[steps], order)
-            yield run
-        self._last_step_from_s = -inf
+        run = self._run = _Run(steps, ends_s, At(self.env, ends_s[steps], REPLICA_ORDER + self.index))
+        yield run.end
+        self._run = None
+        steps = run.steps
         end_s = ends_s[steps]
         engine.repeat(steps)
         kv_used = engine.kv.used_blocks

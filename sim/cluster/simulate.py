@@ -62,7 +62,7 @@ def simulate(
         leave(request, replica, "finished", request.finish_s)
 
     closed_loop = table.closed_loop is not None
-    forecast = Forecast(replicas)
+    forecast = Forecast(shared=replicas > 1)
     fleet = [
         Replica(env, index, make_engine(), timer, gaps, finish, forecast, fast_forward, closed_loop)
         for index in range(replicas)

@@ -161,6 +161,10 @@ class ProfileTimer:
         cost = self._decode[decodes]
         assert cost is not None
         last = context_tokens + (steps - 1) * decodes
+        if first.total_s > cost.floor_s and len(cost.starts) == 1 and last <= cost.limit:
+            # The usual case: one rising line from here on.
+            contexts = range(context_tokens, last + 1, decodes)
+            return _along(cost.intercepts[0], cost.slopes[0], contexts), first
         law = cost.law(context_tokens)
         if cost.law(last) != law:
             contexts = range(context_tokens, last + 1, decodes)

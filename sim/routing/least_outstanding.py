@@ -23,8 +23,8 @@ class LeastOutstanding:
         def choose(request: Request, replicas: Sequence[ReplicaView]) -> int:
             nonlocal first
             loads = [replica.outstanding_requests for replica in replicas]
-            turned = loads[first:] + loads[:first] if first else loads
-            chosen = (first + turned.index(min(turned))) % len(loads)
+            least = min(loads)
+            chosen = loads.index(least, first if least in loads[first:] else 0)
             first = (chosen + 1) % len(loads)
             return chosen
 
