@@ -8,7 +8,9 @@ if TYPE_CHECKING:
     from sim.kvcache.paged import Block, CachedRun
 
 Segments = tuple[tuple[Hashable, int], ...]
-"""What a prompt holds: the first `length` tokens of each named segment, one after another."""
+"""What a prompt holds: the first `length` tokens of each named segment, one after another.
+
+Two tokens are equal if and only if their segment's name and their offset in it are."""
 
 
 class Request:

@@ -6,7 +6,8 @@ from typing import Protocol
 
 import numpy as np
 
-from sim.workload.table import Floats, Ints, Segments
+from sim.request import Segments
+from sim.workload.table import Floats, Ints
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,6 +1,6 @@
 """RequestTable: what a workload comes down to, one row per request."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -8,13 +8,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sim.errors import TraceError
+from sim.request import Segments
 
 Floats: TypeAlias = NDArray[np.float64]
 Ints: TypeAlias = NDArray[np.int64]
 Bools: TypeAlias = NDArray[np.bool_]
-
-Segments: TypeAlias = tuple[tuple[Hashable, int], ...]
-"""What one prompt holds: (name, length) pieces in order; two tokens are equal iff name and offset are."""
 
 MAX_TOKENS = 10_000_000
 """A longer prompt or output is taken for a mistake (the longest real trace known here has 0.9 million)."""

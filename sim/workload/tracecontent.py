@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from sim.request import Segments
 from sim.workload.content import Namer
 from sim.workload.rows import Block, Rows
-from sim.workload.table import Bools, Floats, Ints, Segments
+from sim.workload.table import Bools, Floats, Ints
 
 
 class Problem(NamedTuple):

@@ -11,9 +11,10 @@ from pydantic import Field
 
 from sim.errors import TraceError
 from sim.quantity import Seconds
+from sim.request import Segments
 from sim.workload.fields import Count, Positive, Rate
 from sim.workload.rows import TOKENS_WANTED, Block, Rows, describe, not_tokens
-from sim.workload.table import Bools, Floats, RequestTable, Segments, rounded
+from sim.workload.table import Bools, Floats, RequestTable, rounded
 from sim.workload.tracecontent import Content, Problem
 
 MAX_ARRIVAL_S = 366 * 86400.0
