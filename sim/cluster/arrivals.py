@@ -18,7 +18,7 @@ _ROWS_AT_ONCE = 4096  # numpy columns become Python numbers in slices, so that a
 
 
 class Forecast:
-    """When the next request will arrive, as far as it is known: a hint that saves work and changes nothing."""
+    """When the next request will arrive, as far as it is known: a hint that changes no result."""
 
     __slots__ = ("next_s", "shared")
 
@@ -27,7 +27,7 @@ class Forecast:
         self.shared = shared
 
     def quiet_s(self, now_s: float) -> float:
-        """For how long no request can arrive; infinite among several replicas, who do not know whose it is."""
+        """For how long no request can arrive; infinite among several replicas, as it may be another's."""
         return inf if self.shared else self.next_s - now_s
 
 
