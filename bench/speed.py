@@ -74,7 +74,7 @@ def main() -> None:
         print(json.dumps(measure(requests, replicas, rate_per_s)))
         return
     if not given.json:
-        print(f"{'requests':>9} {'replicas':>9} {'req/s each':>11} {'req per CPU s':>14} {'bytes per req':>14}")
+        print(" requests  replicas  req/s each  req per CPU s  bytes per req")
     for case in CASES:
         command = [sys.executable, __file__, "--case", json.dumps(case)]
         runs = [json.loads(subprocess.check_output(command)) for _ in range(given.repeat)]
