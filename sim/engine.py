@@ -65,8 +65,8 @@ class Batching(Protocol):
     def steady_steps(self, engine: "Engine", plan: StepPlan) -> int:
         """How many steps, this one included, will be equal decode steps if no request arrives."""
 
-    def closed(self, engine: "Engine") -> bool:
-        """True when a new request could not change such steps."""
+    def may_disturb(self, engine: "Engine", request: Request) -> bool:
+        """Whether a request that just joined the queue could change such steps."""
 
 
 class Engine:
@@ -107,7 +107,7 @@ class Engine:
     def add(self, request: Request) -> bool:
         """Put an arriving request in the queue; True when it may change a run of steady steps."""
         heappush(self.waiting, (self.ordering.key(request), request))
-        return self.waiting[0][1] is request and not self.batching.closed(self)
+        return self.batching.may_disturb(self, request)
 
     def schedule(self) -> StepPlan:
         """Decide the next step.
@@ -136,6 +136,7 @@ class Engine:
         """Schedule the `steps` - 1 decode steps that follow the planned one and equal it."""
         if steps > 1:
             self.kv.take(self.decoders.blocks_over(1, steps))
+            self._register_named(steps)
 
     def complete(self, plan: StepPlan, steps: int = 1) -> list[Request]:
         """Give every request whose known tokens are all computed its next token; return the finished.
@@ -190,8 +191,13 @@ class Engine:
         plan.decodes = group.size
         plan.decode_context_tokens = group.context_tokens
         self.kv.take(group.blocks_needed)
+        self._register_named(1)
+
+    def _register_named(self, ticks: int) -> None:
+        """Make findable what named members of the decode group fill within the next ticks."""
+        group = self.decoders
         for request in group.named:
-            request.computed_tokens = request.lead + group.clock + 1
+            request.computed_tokens = request.lead + group.clock + ticks
             self.kv.register(request)
 
     def admit(self, request: Request, hit: Hit, new_tokens: int, plan: StepPlan) -> None:

@@ -16,7 +16,10 @@ from sim.errors import ScenarioError, TraceError
 from sim.kvcache.paged import CachedRun
 from sim.ordering.fcfs import Fcfs
 from sim.plan import StepPlan
-from sim.request import Request
+from sim.request import Request, Segments
+
+VLLM = "0.32.0"
+"""The version whose decisions are followed."""
 
 _DEFAULTS: dict[str, Any] = {
     "max_num_seqs": 256, "max_num_batched_tokens": 8192, "max_num_scheduled_tokens": None,
@@ -37,9 +40,17 @@ def lockstep(trace: Path, config: Path, out: TextIO, group_decodes: bool = True)
     settings = _read_config(config)
     requests, names = _read_trace(trace, settings)
     engine = _engine(settings, names, group_decodes)
-    steps = list(_run(engine, requests, names, settings))
-    meta = {"kind": "meta", "config": settings, "n_requests": len(requests), "n_steps": len(steps)}
-    for line in (meta, *steps, *(_request_line(request, names) for request in requests)):
+    first_hits: dict[Request, int] = {}
+    steps = list(_run(engine, requests, names, settings, first_hits))
+    meta = {
+        "kind": "meta",
+        "vllm": VLLM,
+        "config": settings,
+        "n_requests": len(requests),
+        "n_steps": len(steps),
+    }
+    rows = [_request_line(request, names, first_hits[request]) for request in requests]
+    for line in (meta, *steps, *rows):
         out.write(json.dumps(line, separators=(",", ":")) + "\n")
 
 
@@ -62,7 +73,7 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 
 def _read_trace(path: Path, settings: dict[str, Any]) -> tuple[list[Request], list[str]]:
-    rows = []
+    rows: list[tuple[str, int, Segments, list[int], int]] = []
     try:
         lines = path.read_text().splitlines()
     except (OSError, ValueError) as error:
@@ -75,6 +86,8 @@ def _read_trace(path: Path, settings: dict[str, Any]) -> tuple[list[Request], li
                 lengths = [length for _, length in prompt] + [int(row["output_len"])]
                 if min(lengths) < 1 or int(row["arrival_us"]) < 0:
                     raise ValueError("lengths must be at least 1 and arrival_us at least 0")
+                if rows and int(row["arrival_us"]) < rows[-1][1]:
+                    raise ValueError("arrival_us is earlier than on the line before; sort the lines by it")
                 rows.append(
                     (str(row["id"]), int(row["arrival_us"]), prompt, lengths, int(row.get("priority", 0)))
                 )
@@ -121,7 +134,11 @@ def _engine(settings: dict[str, Any], names: list[str], group_decodes: bool) -> 
 
 
 def _run(
-    engine: Engine, requests: list[Request], names: list[str], settings: dict[str, Any]
+    engine: Engine,
+    requests: list[Request],
+    names: list[str],
+    settings: dict[str, Any],
+    first_hits: dict[Request, int],
 ) -> Iterator[dict[str, Any]]:
     now = index = arrived = 0
     while arrived < len(requests) or not engine.is_idle:
@@ -138,6 +155,7 @@ def _run(
         line = {"kind": "step", "s": index, "t": now, "dt": dt, **line, "nhash": keys, "ev": evictions}
         for request in plan.admitted:
             request.scheduled_s = now
+        first_hits |= {r: before for r, _, before in plan.chunks if r in plan.admitted}
         now += dt
         finished = engine.complete(plan)
         for request in plan.sampled:
@@ -200,10 +218,10 @@ def _distinct_keys(engine: Engine) -> int:
     return keys
 
 
-def _request_line(request: Request, names: list[str]) -> dict[str, Any]:
+def _request_line(request: Request, names: list[str], first_hit: int) -> dict[str, Any]:
     return {
         "kind": "req", "id": names[request.id], "arr": request.arrival_s, "prompt": request.prompt_tokens,
         "out": request.generated_tokens, "prio": request.priority, "first_sched": request.scheduled_s,
-        "cached": request.cached_tokens, "first_tok": request.first_token_s, "fin": request.finish_s,
+        "cached": first_hit, "first_tok": request.first_token_s, "fin": request.finish_s,
         "npre": request.preemptions,
     }  # fmt: skip

@@ -37,10 +37,15 @@ class VllmV1:
         spare = engine.kv.free_blocks + group.blocks_needed
         return max(1, group.ticks_within(spare, most))
 
-    def closed(self, engine: Engine) -> bool:
-        """No seat or no token is left for another request until one finishes."""
+    def may_disturb(self, engine: Engine, request: Request) -> bool:
+        """Only a new head of the queue matters, and only while a seat and a token are left for it.
+
+        With the adaptive threshold any request does: the more there are, the shorter the head's first chunk.
+        """
         limits = engine.limits
-        return len(engine.running) >= limits.max_num_seqs or engine.decoders.size >= limits.token_budget
+        if len(engine.running) >= limits.max_num_seqs or engine.decoders.size >= limits.token_budget:
+            return False
+        return engine.waiting[0][1] is request or limits.long_prefill_token_threshold_adaptive
 
 
 def _prefill_threshold(engine: Engine) -> int:
@@ -63,6 +68,8 @@ def _together(engine: Engine, plan: StepPlan, budget: int, threshold: int) -> in
     blocks = group.blocks_needed if group.size else 0
     chunks = []
     for request in engine.prefilling:
+        if group.named and request.seat < group.last_seat:
+            return None  # both may fill blocks of the same content, and the first to do so is found first
         new = request.prompt_tokens + request.generated_tokens - request.computed_tokens
         if 0 < threshold < new:
             new = threshold

@@ -18,17 +18,12 @@ _ROWS_AT_ONCE = 4096  # numpy columns become Python numbers in slices, so that a
 
 
 class Forecast:
-    """When the next request will arrive, as far as it is known: a hint that changes no result."""
+    """When the next request will arrive, infinite while unknown: a hint that changes no result."""
 
-    __slots__ = ("next_s", "shared")
+    __slots__ = ("next_s",)
 
-    def __init__(self, shared: bool) -> None:
+    def __init__(self) -> None:
         self.next_s = inf
-        self.shared = shared
-
-    def quiet_s(self, now_s: float) -> float:
-        """For how long no request can arrive; infinite among several replicas, as it may be another's."""
-        return inf if self.shared else self.next_s - now_s
 
 
 def open_arrivals(

@@ -127,13 +127,13 @@ class Replica:
         engine = self.engine
         running, decoding = len(engine.running), engine.decoders.measured
         # What lies beyond the next arrival would be computed in vain, if that arrival can change anything.
-        quiet_s = inf if engine.waiting else self.forecast.quiet_s(start_s)
-        if quiet_s < steps * self._step_s:
-            steps = min(steps, int(quiet_s / self._step_s) + 2)
+        until_s = inf if engine.waiting else self.forecast.next_s
+        if until_s - start_s < steps * self._step_s:
+            steps = min(steps, int((until_s - start_s) / self._step_s) + 2)
         gaps_s, time = self.timer.decode_run(plan.decodes, plan.decode_context_tokens, steps)
         self._step_s = gaps_s[-1]
         ends_s = list(accumulate(gaps_s, initial=start_s))
-        steps = min(len(gaps_s), self._step_reached(ends_s, start_s + quiet_s, 1))
+        steps = min(len(gaps_s), self._step_reached(ends_s, until_s, 1))
         run = self._run = _Run(steps, ends_s, At(self.env, ends_s[steps], REPLICA_ORDER + self.index))
         yield run.end
         self._run = None

@@ -62,9 +62,10 @@ def simulate(
         leave(request, replica, "finished", request.finish_s)
 
     closed_loop = table.closed_loop is not None
-    forecast = Forecast(shared=replicas > 1)
+    forecast = Forecast()
+    own_forecast = forecast if replicas == 1 else Forecast()  # whose a request will be is not known before
     fleet = [
-        Replica(env, index, make_engine(), timer, gaps, finish, forecast, fast_forward, closed_loop)
+        Replica(env, index, make_engine(), timer, gaps, finish, own_forecast, fast_forward, closed_loop)
         for index in range(replicas)
     ]
     choose = router.start(stream(seed, "router"))

@@ -32,6 +32,15 @@ class BlockKeys:
             request.block_keys = self._make(request)
         return request.block_keys
 
+    def extend(self, request: Request, blocks: int) -> list[int]:
+        """Name the request's content up to `blocks` full blocks, those included that nobody else has."""
+        keys = self.of(request)
+        while len(keys) < blocks:
+            own = (("private", request.id), len(keys) * self.block_size, self.block_size)
+            keys.append(self.ids.setdefault((keys[-1] if keys else -1, (own,)), len(self.ids)))
+        request.segments = request.segments or ()
+        return keys
+
     def _make(self, request: Request) -> list[int]:
         if request.segments is None:
             return []

@@ -111,13 +111,30 @@ class PagedKVCache:
         request.blocks = hit.shared.copy()
         run = request.private_run
         if run is not None:
-            self.free_blocks -= hit.private_blocks
-            run.blocks -= hit.private_blocks
-            run.owner = None
             request.private_run = None
-            if run.blocks == 0:
+            run.owner = None
+            if run.blocks == hit.private_blocks:
                 del self.cached[run]
+                self.free_blocks -= run.blocks
+            elif hit.private_blocks:
+                self._adopt_by_name(request, hit, run)
         request.computed_tokens = hit.blocks * self.block_size
+
+    def _adopt_by_name(self, request: Request, hit: Hit, run: CachedRun) -> None:
+        """Adopt all private blocks but the last, which is full of known tokens and yet must be recomputed.
+
+        There will then be two blocks of the same content, so from here on they get names like shared ones.
+        It takes a request that is preempted in the very step that schedules its last known tokens.
+        """
+        keys = self.keys.extend(request, hit.blocks + 1)
+        named = [Block(key) for key in keys[len(hit.shared) :]]
+        for block in named:
+            self.index[block.key] = [block]
+        last = named.pop()
+        last.holders = 0
+        request.blocks += named
+        self.free_blocks -= len(named)
+        self.cached = OrderedDict((last if entry is run else entry, None) for entry in self.cached)
 
     def grow(self, request: Request, new_tokens: int) -> None:
         """Give the request room for `new_tokens` more and count them as computed.

@@ -142,8 +142,7 @@ def interpolate(x: Array, xs: Array, ys: Array) -> Array:
     if len(xs) == 1:
         return np.full(x.shape, ys[0])
     i = np.clip(np.searchsorted(xs, x, side="right") - 1, 0, len(xs) - 2)
-    share = (x - xs[i]) / (xs[i + 1] - xs[i])
-    share = np.minimum(np.maximum(share, 0.0), 1.0)
+    share = (np.clip(x, xs[0], xs[-1]) - xs[i]) / (xs[i + 1] - xs[i])
     result: Array = ys[i] * (1.0 - share) + ys[i + 1] * share
     return result
 

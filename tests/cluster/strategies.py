@@ -87,6 +87,8 @@ def cases(draw: st.DrawFn) -> Case:
                 "max_num_batched_tokens": draw(st.sampled_from([1, 7, 64, 2048])),
                 "enable_prefix_caching": draw(st.booleans()),
                 "long_prefill_token_threshold": draw(st.sampled_from([0, 16])),
+                "long_prefill_token_threshold_adaptive": draw(st.booleans()),
+                "max_num_scheduled_tokens": draw(st.sampled_from([None, 5])),
                 "watermark": draw(st.sampled_from([0.0, 0.1])),
                 "scheduler_reserve_full_isl": draw(st.booleans()),
             },

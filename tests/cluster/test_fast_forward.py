@@ -2,9 +2,10 @@
 
 from hypothesis import given, settings
 
+from sim.latency.linear import Linear
 from sim.record import Record
 from tests.cluster.strategies import Case, cases
-from tests.serving import serve
+from tests.serving import serve, table
 
 
 def content(record: Record) -> dict[str, bytes]:
@@ -31,3 +32,16 @@ def test_same_bytes(case: Case) -> None:
 def test_same_seed_same_bytes(case: Case) -> None:
     first, again = (serve(case.table, case.timer, **case.options) for _ in range(2))
     assert content(first) == content(again)
+
+
+def test_an_arrival_behind_the_head_can_let_the_head_in() -> None:
+    """Under the adaptive threshold a newcomer shortens the first chunk of the refused head."""
+    requests = table([0.0, 0.1, 0.2], [100, 190, 10], [100, 5, 5])
+    limits = {
+        "num_gpu_blocks": 15, "max_model_len": 200, "max_num_batched_tokens": 256,
+        "long_prefill_token_threshold_adaptive": True, "scheduler_reserve_full_isl": False,
+    }  # fmt: skip
+    timer = Linear(base_s=0.01, per_prefill_token_s=0, per_decode_s=0).build()
+    plain, fast = (serve(requests, timer, fast_forward=on, limits=limits) for on in (False, True))
+    assert plain.requests["scheduled_s"].tolist() == fast.requests["scheduled_s"].tolist()
+    assert plain.requests["scheduled_s"][1] < 0.3  # the first is done at 1 s
