@@ -16,7 +16,7 @@ from sim.errors import ScenarioError, TraceError
 from sim.kvcache.paged import CachedRun
 from sim.ordering.fcfs import Fcfs
 from sim.plan import StepPlan
-from sim.request import Request, Segments
+from sim.request import Request
 
 VLLM = "0.32.0"
 """The version whose decisions are followed."""
@@ -73,7 +73,7 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 
 def _read_trace(path: Path, settings: dict[str, Any]) -> tuple[list[Request], list[str]]:
-    rows: list[tuple[str, int, Segments, list[int], int]] = []
+    rows: list[tuple[str, int, tuple[tuple[str, int], ...], list[int], int]] = []
     try:
         lines = path.read_text().splitlines()
     except (OSError, ValueError) as error:

@@ -116,25 +116,27 @@ class PagedKVCache:
             if run.blocks == hit.private_blocks:
                 del self.cached[run]
                 self.free_blocks -= run.blocks
-            elif hit.private_blocks:
+            else:
                 self._adopt_by_name(request, hit, run)
         request.computed_tokens = hit.blocks * self.block_size
 
     def _adopt_by_name(self, request: Request, hit: Hit, run: CachedRun) -> None:
-        """Adopt all private blocks but the last, which is full of known tokens and yet must be recomputed.
+        """Adopt the private blocks but the last, which is full of known tokens and yet must be recomputed.
 
         There will then be two blocks of the same content, so from here on they get names like shared ones.
         It takes a request that is preempted in the very step that schedules its last known tokens.
         """
-        keys = self.keys.extend(request, hit.blocks + 1)
+        keys = self.keys.extend(request, len(hit.shared) + run.blocks)
         named = [Block(key) for key in keys[len(hit.shared) :]]
         for block in named:
             self.index[block.key] = [block]
-        last = named.pop()
-        last.holders = 0
-        request.blocks += named
-        self.free_blocks -= len(named)
-        self.cached = OrderedDict((last if entry is run else entry, None) for entry in self.cached)
+        left = named[hit.private_blocks :]
+        for block in left:
+            block.holders = 0
+        request.blocks += named[: hit.private_blocks]
+        self.free_blocks -= hit.private_blocks
+        in_order = [left[::-1] if entry is run else [entry] for entry in self.cached]
+        self.cached = OrderedDict.fromkeys(entry for entries in in_order for entry in entries)
 
     def grow(self, request: Request, new_tokens: int) -> None:
         """Give the request room for `new_tokens` more and count them as computed.
