@@ -1,6 +1,7 @@
 """The command `servecast`: one thin function per verb. Heavy imports wait until a verb needs them."""
 
 import errno
+import io
 import os
 import sys
 import time
@@ -63,6 +64,8 @@ def run(
     """Simulate a scenario and report what happened."""
     from sim.run import run as simulate
 
+    if out is not None and not out.name:
+        raise ServecastError("--out needs the name of a folder")
     if out is not None and out.exists() and not out.is_dir():
         raise ServecastError(f"--out {out}: there is a file of that name; choose another folder")
     overrides = [*set_, *([] if seed is None else [f"seed={seed}"])]
@@ -186,6 +189,8 @@ def main() -> None:
     """Run the command line; errors that a user can mend are one sentence on stderr and exit code 2."""
     if "" not in sys.path:
         sys.path.insert(0, "")  # so that `batching: my_pkg.mine:Mine` finds code in the current folder
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a report on a terminal that cannot show a bar or a dot
     sys.exit(_exit_code(app))
 
 
@@ -201,7 +206,7 @@ def _exit_code(command: Callable[..., Any]) -> int:
     except (KeyboardInterrupt, OSError) as error:
         return _cut_short(error)
     except MemoryError:
-        return _complain("out of memory; simulate fewer requests, or on a larger machine")
+        return _complain("out of memory; simulate fewer requests or less time, or use a larger machine")
     except Exception as error:
         if hasattr(error, "format_message"):  # a usage error of the command-line library
             return _complain(f"{error.format_message()} (see servecast --help)")

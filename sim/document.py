@@ -57,6 +57,8 @@ def parse(text: str, source: str) -> Document:
 def parse_override(text: str) -> Document:
     """What `--set a.b=value` says, as nested mappings; the value is YAML."""
     source = f"--set {text}"
+    if not isinstance(text, str):
+        raise ScenarioError(f"an override is text like 'engine.max_num_seqs=64', not {text!r}")
     path, equals, value = text.partition("=")
     keys = path.strip().split(".")
     if not equals or not all(keys):

@@ -1,14 +1,14 @@
 """One run from end to end: a scenario in; the record, the summary and the warnings out."""
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from sim.cluster.simulate import simulate
-from sim.metrics import Columns, RunContext, Slo, summarize
+from sim.metrics import Columns, RunContext, Slo, saturation, summarize
 from sim.models.dtypes import compute_dtype
 from sim.models.work import flops_and_bytes
 from sim.provenance import versions
@@ -42,6 +42,7 @@ def measure(
         progress=progress,
     )
     context = _context(setup, table, record)
+    context = replace(context, warnings=tuple(_warnings(setup, table, record, context)))
     summary = summarize(record.requests, record.steps, record.itl_bins, record.itl_counts, context)
     summary["memory_per_gpu"] = asdict(setup.memory)
     summary["made_with"] = _made_with(setup, table)
@@ -77,8 +78,7 @@ def _context(setup: Setup, table: RequestTable, record: Record) -> RunContext:
         model=setup.model.name,
         gpu=profile.name,
         provenance=_provenance(setup),
-        warnings=tuple(_warnings(setup, table, record)),
-        price_usd_per_gpu_hour=said.cluster.gpu_price_per_hour,
+        price_usd_per_gpu_hour=setup.price_usd_per_gpu_hour,
         peak_flops=profile.peak(compute_dtype(setup.memory.weight_dtype)),
         peak_bytes_per_s=profile.memory_bandwidth_bytes_per_s,
         step_flops=flops * tp,
@@ -115,14 +115,15 @@ def _made_with(setup: Setup, table: RequestTable) -> dict[str, Any]:
     }
 
 
-def _warnings(setup: Setup, table: RequestTable, record: Record) -> list[str]:
+def _warnings(setup: Setup, table: RequestTable, record: Record, context: RunContext) -> list[str]:
     requests: Any = record.requests
     steps: Any = record.steps
     found = [
         _datasheet(setup),
         _extrapolated(steps),
         *_left_out(table, requests, setup),
-        _filling(requests),
+        # A queue that grows for ever takes no time to fill: its requests' lives say nothing about warm-up.
+        "" if saturation(requests, context).saturated else _filling(requests),
         *table.notes,
         *setup.model.notes,
     ]

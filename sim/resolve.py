@@ -1,5 +1,7 @@
 """From what a scenario says to everything a simulation needs, with every default made explicit."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -7,7 +9,7 @@ from typing import Any
 from sim import hardware, models, preset
 from sim.engine import Engine as Replica
 from sim.engine import EngineLimits
-from sim.errors import ScenarioError
+from sim.errors import ScenarioError, ServecastError
 from sim.kvcache.capacity import MemorySplit, split_memory
 from sim.latency import EngineTiming, StepTimer, TimerContext, default_cudagraph_sizes
 from sim.models import Model
@@ -16,7 +18,11 @@ from sim.scenario import Engine, Scenario
 
 @dataclass(frozen=True)
 class Setup:
-    """A scenario with every default filled in, and the parts that it names."""
+    """A scenario with every default filled in, and the parts that it names.
+
+    What follows from the GPU's facts (KV blocks, price) is here and in the summary, not in the scenario, so
+    that a saved scenario can be run on another GPU.
+    """
 
     scenario: Scenario
     model: Model
@@ -24,6 +30,12 @@ class Setup:
     limits: EngineLimits
     memory: MemorySplit
     timing: EngineTiming
+
+    @property
+    def price_usd_per_gpu_hour(self) -> float | None:
+        """The scenario's price of one GPU, or the profile's."""
+        given = self.scenario.cluster.gpu_price_per_hour
+        return self.profile.price_usd_per_hour if given is None else given
 
     def timer(self) -> StepTimer:
         """The step times of one replica."""
@@ -52,9 +64,14 @@ def resolve(scenario: Scenario) -> Setup:
     The resolved scenario loads again to the same setup. Raises ScenarioError for settings that the engine
     refuses, ModelError and ProfileError for what cannot be loaded, CapacityError for what does not fit.
     """
-    model = models.load(_named_or_path(scenario, scenario.model, models.builtin_names()))
-    profile = hardware.load(_named_or_path(scenario, scenario.cluster.gpu, hardware.names()))
-    values = _filled(scenario.engine, model, profile)
+    with _at(scenario, "model"):
+        model = models.load(_named_or_path(scenario, scenario.model, models.builtin_names()))
+    with _at(scenario, "cluster.gpu"):
+        profile = hardware.load(_named_or_path(scenario, scenario.cluster.gpu, hardware.names()))
+    with _at(scenario, "cluster.tensor_parallel"):
+        model.check_tp(scenario.cluster.tensor_parallel)
+    with _at(scenario, "engine"):
+        values = _filled(scenario.engine, model, profile)
     memory = split_memory(
         model,
         profile,
@@ -68,24 +85,30 @@ def resolve(scenario: Scenario) -> Setup:
         block_size=values["block_size"],
         num_gpu_blocks=values["num_gpu_blocks_override"],
     )
-    values["num_gpu_blocks_override"] = memory.num_gpu_blocks
     engine = Engine.model_validate(values)
-    price = scenario.cluster.gpu_price_per_hour
-    cluster = scenario.cluster.model_copy(
-        update={"gpu_price_per_hour": profile.price_usd_per_hour if price is None else price}
-    )
     return Setup(
-        scenario=scenario.model_copy(update={"engine": engine, "cluster": cluster}),
+        scenario=scenario.model_copy(update={"engine": engine}),
         model=model,
         profile=profile,
-        limits=_limits(engine),
+        limits=_limits(engine, memory),
         memory=memory,
         timing=_timing(engine),
     )
 
 
+@contextmanager
+def _at(scenario: Scenario, key: str) -> Iterator[None]:
+    """Say which key of which scenario an error is about."""
+    try:
+        yield
+    except ServecastError as error:
+        raise type(error)(f"{scenario.name}, {key}: {error}") from None
+
+
 def _named_or_path(scenario: Scenario, text: str, known: list[str]) -> str | Path:
     """A built-in name as it is; a path, if there is one, from the scenario's folder."""
+    if not text:
+        raise ScenarioError("is empty; give a name or a path")
     path = scenario.path(text)
     return path if text.lower() not in known and path.exists() else text
 
@@ -101,7 +124,7 @@ def _filled(engine: Engine, model: Model, profile: hardware.Profile) -> dict[str
     longest = values["max_model_len"] = engine.max_model_len or model.max_position
     if longest > model.max_position:
         raise ScenarioError(
-            f"engine.max_model_len {longest} is more than the {model.max_position} positions of {model.name}"
+            f"max_model_len {longest} is more than the {model.max_position} positions of {model.name}"
         )
     if engine.max_num_batched_tokens is None:
         most = min(values["max_num_batched_tokens"], values["max_num_seqs"] * longest)
@@ -124,30 +147,29 @@ def _refuse_what_the_engine_refuses(values: dict[str, Any]) -> None:
     longest = values["max_model_len"]
     if tokens < seqs:
         raise ScenarioError(
-            f"engine.max_num_batched_tokens {tokens} is less than engine.max_num_seqs {seqs}: a full batch "
+            f"max_num_batched_tokens {tokens} is less than max_num_seqs {seqs}: a full batch "
             "could not decode; raise the one or lower the other"
         )
     if tokens < longest and not values["enable_chunked_prefill"]:
         raise ScenarioError(
-            f"engine.max_num_batched_tokens {tokens} is less than engine.max_model_len {longest} with "
+            f"max_num_batched_tokens {tokens} is less than max_model_len {longest} with "
             "chunked prefill off: long prompts could never run; raise it, or turn chunking on"
         )
     if (values["max_num_scheduled_tokens"] or 0) > tokens:
         raise ScenarioError(
-            f"engine.max_num_scheduled_tokens {values['max_num_scheduled_tokens']} is more than "
-            f"engine.max_num_batched_tokens {tokens}; lower it"
+            f"max_num_scheduled_tokens {values['max_num_scheduled_tokens']} is more than "
+            f"max_num_batched_tokens {tokens}; lower it"
         )
     if values["long_prefill_token_threshold"] > longest:
         raise ScenarioError(
-            f"engine.long_prefill_token_threshold {values['long_prefill_token_threshold']} is more than "
-            f"engine.max_model_len {longest}; lower it"
+            f"long_prefill_token_threshold {values['long_prefill_token_threshold']} is more than "
+            f"max_model_len {longest}; lower it"
         )
 
 
-def _limits(engine: Engine) -> EngineLimits:
-    renamed = {"num_gpu_blocks": "num_gpu_blocks_override"}
-    names = EngineLimits.__dataclass_fields__
-    return EngineLimits(**{name: getattr(engine, renamed.get(name, name)) for name in names})
+def _limits(engine: Engine, memory: MemorySplit) -> EngineLimits:
+    names = [name for name in EngineLimits.__dataclass_fields__ if name != "num_gpu_blocks"]
+    return EngineLimits(memory.num_gpu_blocks, **{name: getattr(engine, name) for name in names})
 
 
 def _timing(engine: Engine) -> EngineTiming:

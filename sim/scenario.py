@@ -13,6 +13,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PlainSerializer,
     ValidationError,
     field_validator,
     model_validator,
@@ -49,7 +50,7 @@ class Cluster(Section):
 
     gpu: str
     """A hardware profile by name (`servecast gpus` lists them), or the path of a profile folder."""
-    replicas: Count = 1
+    replicas: Annotated[int, Field(ge=1, le=100_000)] = 1
     """Copies of the model, each with its own engine."""
     tensor_parallel: Count = 1
     """GPUs that share one copy."""
@@ -138,15 +139,33 @@ class Engine(Section):
         return value
 
 
+_LONGEST_WITHOUT_UNIT_S = 10
+
+
+def _slo_time(value: Any) -> Any:
+    """vLLM's --goodput counts in milliseconds, servecast in seconds: a large bare number must say which."""
+    if isinstance(value, int | float) and value > _LONGEST_WITHOUT_UNIT_S:
+        raise ValueError(f"{value:g} has no unit and would be seconds; write {value:g}ms or {value:g}s")
+    return value
+
+
+SloTime = Annotated[
+    Seconds,
+    BeforeValidator(_slo_time),
+    Field(gt=0),
+    PlainSerializer(lambda seconds: f"{seconds!r}s", return_type=str, when_used="json-unless-none"),
+]
+
+
 class Slo(Section):
     """Latency targets; a request is good if it meets every one that is set (vllm bench serve --goodput)."""
 
-    ttft: Seconds | None = None
-    """Time to first token."""
-    tpot: Seconds | None = None
-    """Mean time per output token after the first."""
-    e2el: Seconds | None = None
-    """Arrival to last token."""
+    ttft: SloTime | None = None
+    """Time to first token, with a unit: 500ms."""
+    tpot: SloTime | None = None
+    """Mean time per output token after the first, with a unit: 50ms."""
+    e2el: SloTime | None = None
+    """Arrival to last token, with a unit: 30s."""
 
 
 class Measure(Section):
@@ -222,6 +241,8 @@ def load(source: Scenario | str | Path | Mapping[str, Any], overrides: Iterable[
     too. A name without a file is that of a shipped scenario. Raises ScenarioError, in one sentence that
     names file, line and key, for whatever cannot be understood.
     """
+    if not isinstance(source, Scenario | Mapping | str | Path):
+        raise ScenarioError(f"a scenario is a YAML file, a name or a mapping, not {source!r}")
     if isinstance(source, Scenario):
         first, folder = Document(source.written(), source.name), Path()
     elif isinstance(source, Mapping):
@@ -230,6 +251,8 @@ def load(source: Scenario | str | Path | Mapping[str, Any], overrides: Iterable[
         path = _locate(source)
         first, folder = document.read(path), path.parent
         first.data.setdefault("name", path.stem)
+    if isinstance(overrides, str):
+        overrides = [overrides]
     documents = [first, *(document.parse_override(text) for text in overrides)]
     scenario = _checked(documents)
     base_dir = str((folder / scenario.base_dir).resolve())

@@ -243,3 +243,19 @@ def test_the_bar_waits_and_goes_away(monkeypatch: pytest.MonkeyPatch) -> None:
         clock[0] = 99.0
         progress.update(5, 10)
         assert progress.bar is None
+
+
+def test_a_terminal_without_unicode_gets_a_report_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    done = apart("run", "quickstart", *SMALL, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "TTFT" in done.stdout
+
+
+def test_out_without_a_name_is_refused(tmp_path: Path) -> None:
+    done = apart("run", "quickstart", "--out", "", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "--out needs the name of a folder" in done.stderr
+    assert not list(tmp_path.iterdir())

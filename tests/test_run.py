@@ -96,15 +96,20 @@ def test_the_resolved_scenario_says_everything_and_runs_to_the_same(tmp_path: Pa
     result = sim.run(BASE)
     said = result.scenario
     nothing = {key for key, value in said.engine.model_dump().items() if value is None}
-    assert nothing == {"max_num_scheduled_tokens"}  # none is its value: no lower limit
+    # No lower limit is its value; KV blocks and the price follow from the GPU and are in the summary.
+    assert nothing == {"max_num_scheduled_tokens", "num_gpu_blocks_override"}
+    assert said.cluster.gpu_price_per_hour is None
+    assert result.summary["memory_per_gpu"]["num_gpu_blocks"] == result.record.kv_blocks + 1
     assert said.engine.max_num_batched_tokens == 8192
     assert said.engine.max_model_len == 131072
-    assert said.cluster.gpu_price_per_hour
     path = tmp_path / "again.yaml"
     path.write_text(said.to_yaml(tmp_path))
     assert load(path) == said
     again = sim.run(path)
     assert again.requests.equals(result.requests)
+    assert again.summary == result.summary
+    other = sim.run(path, overrides=["cluster.gpu=h200-sxm"])  # more memory, another price
+    assert other.record.kv_blocks > 1.5 * result.record.kv_blocks
     assert resolve(again.scenario).scenario == said
 
 
@@ -202,7 +207,8 @@ def test_vllms_rules_between_limits() -> None:
     whole = engine("engine.enable_chunked_prefill=false", "engine.max_model_len=30000")
     assert whole.max_num_batched_tokens == 30000
     assert engine("engine.num_gpu_blocks_override=9000").num_gpu_blocks_override == 9000
-    assert engine("engine.quantization=fp8").num_gpu_blocks_override > engine().num_gpu_blocks_override
+    fp8, bf16 = (resolve(load(BASE, text)) for text in (["engine.quantization=fp8"], []))
+    assert fp8.limits.num_gpu_blocks > bf16.limits.num_gpu_blocks
     with pytest.raises(ScenarioError, match="chunked"):
         engine("engine.enable_chunked_prefill=false", "engine.max_num_batched_tokens=4096")
 

@@ -86,7 +86,7 @@ def test_bare_words_follow_yaml_1_2(text: str, value: Any) -> None:
         ("  max_num_seqs: 64", "  gpu_memory_utilization: 1.1", ["line 12", "less than or equal to 1"]),
         ("  max_num_seqs: 64", "  kv_cache_dtype: fp7", ["line 12", "'fp8'", "'fp7'"]),
         ("    poisson: {rate_per_s: 1e1}", "    poisson: {rate_per_s: 0}",
-         ["line 5", "workload.arrivals.poisson.rate_per_s", "greater than 0"]),
+         ["line 5", "workload.arrivals.poisson.rate_per_s", "greater than"]),
         ("    poisson: {rate_per_s: 1e1}", "    poisson: {rate: 1}",
          ["line 5", "poisson has no parameter 'rate'"]),
         ("    poisson: {rate_per_s: 1e1}", "    poison: {rate_per_s: 1}",
@@ -260,3 +260,40 @@ def test_the_public_names_exist() -> None:
         assert getattr(sim, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         _ = sim.nonsense
+
+
+def test_slo_times_need_a_unit_when_they_could_be_milliseconds() -> None:
+    with pytest.raises(ScenarioError, match=r"500 has no unit and would be seconds; write 500ms or 500s"):
+        load("quickstart", ["slo.ttft=500"])
+    with pytest.raises(ScenarioError, match="greater than 0"):
+        load("quickstart", ["slo.ttft=0"])
+    slow = load("quickstart", ["slo.e2el=90s", "slo.ttft=0.2"])
+    assert (slow.slo.e2el, slow.slo.ttft) == (90.0, 0.2)
+    assert slow.written()["slo"] == {"ttft": "0.2s", "tpot": "0.05s", "e2el": "90.0s"}
+
+
+def test_errors_behind_the_yaml_name_scenario_and_key() -> None:
+    from sim.errors import ServecastError
+    from sim.resolve import resolve
+
+    for override, words in [
+        ("model=lama-3.1-8b", r"quickstart, model: .*'llama-3.1-8b'"),
+        ("cluster.gpu=h100", r"quickstart, cluster.gpu: .*h100-sxm"),
+        (
+            "cluster.tensor_parallel=3",
+            r"quickstart, cluster.tensor_parallel: .*3 does not divide its 32 heads",
+        ),
+        ("engine.max_model_len=999999999", r"quickstart, engine: max_model_len 999999999 is more than"),
+        ("model=''", r"quickstart, model: is empty"),
+    ]:
+        with pytest.raises(ServecastError, match=words):
+            resolve(load("quickstart", [override]))
+
+
+@pytest.mark.parametrize("overrides", ["seed=3", ["seed=3"]])
+def test_overrides_from_python(overrides: Any) -> None:
+    assert load("quickstart", overrides).seed == 3
+    with pytest.raises(ScenarioError, match="override is text"):
+        load("quickstart", [3])  # type: ignore[list-item]
+    with pytest.raises(ScenarioError, match="a YAML file, a name or a mapping"):
+        load(3)  # type: ignore[arg-type]

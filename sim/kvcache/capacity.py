@@ -45,6 +45,11 @@ class MemorySplit:
     given_blocks: bool
 
     @property
+    def room_bytes(self) -> int:
+        """Memory beside the weights and the libraries: no KV cache is larger, whoever gives its size."""
+        return self.memory_bytes - self.weight_bytes - self.runtime_bytes
+
+    @property
     def usable_tokens(self) -> int:
         """KV tokens that requests can hold: one block, the null block, is never handed out."""
         return max(0, self.num_gpu_blocks - 1) * self.block_size
@@ -103,6 +108,13 @@ def split_memory(
         num_gpu_blocks,
     )
     longest = model.max_position if max_model_len is None else max_model_len
+    if num_gpu_blocks is not None and num_gpu_blocks * split.bytes_per_block > max(split.room_bytes, 0):
+        raise CapacityError(
+            f"num_gpu_blocks_override {num_gpu_blocks} takes {_gib(num_gpu_blocks * split.bytes_per_block)} "
+            f"of KV cache, and beside {_gib(split.weight_bytes)} of weights a {split.gpu} has room for "
+            f"{_gib(split.room_bytes)}; remove engine.num_gpu_blocks_override, or lower it to at most "
+            f"{max(split.room_bytes, 0) // split.bytes_per_block}"
+        )
     if split.usable_tokens >= longest and split.weight_bytes < split.memory_bytes:
         return split
 
@@ -190,7 +202,7 @@ def _mends(
     if split.usable_tokens > 0:
         mends.append(f"lower max_model_len to at most {split.usable_tokens}")
     if split.given_blocks:
-        return [*mends, "give a larger num_gpu_blocks or none"]
+        return [*mends, "raise engine.num_gpu_blocks_override, or remove it"]
     for tp in range(split.tensor_parallel + 1, gpus_per_node + 1):
         try:
             if fits(tp, split.weight_dtype):
@@ -203,6 +215,10 @@ def _mends(
         if smaller and fits(split.tensor_parallel, dtype):
             mends.append(f"quantise the weights to {dtype}")
             break
+    if split.activation_bytes > split.memory_bytes // 4:
+        mends.append("lower max_num_batched_tokens")
+    if split.bytes_per_block > split.memory_bytes // 4:
+        mends.append("lower block_size")
     return mends or ["use a GPU with more memory"]
 
 

@@ -6,10 +6,10 @@ from pydantic import Field
 
 from sim.workload.table import MAX_TOKENS
 
-Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-"""Requests per second, above 0."""
+Rate = Annotated[float, Field(gt=1e-9, le=1e9, allow_inf_nan=False)]
+"""Requests per second, above 0; nobody means one in thirty years or a billion."""
 
-RateOrZero = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+RateOrZero = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
 """Requests per second, 0 allowed (nothing arrives)."""
 
 Tokens = Annotated[int, Field(ge=1, le=MAX_TOKENS)]

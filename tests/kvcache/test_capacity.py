@@ -106,4 +106,11 @@ def test_longest_request_that_does_not_fit_names_one_that_does() -> None:
 
 def test_given_blocks_too_few_for_one_request() -> None:
     text = refusal("llama-2-7b", "h100-sxm", num_gpu_blocks=257, max_model_len=4097)
-    assert "lower max_model_len to at most 4096 or give a larger num_gpu_blocks or none" in text
+    assert "lower max_model_len to at most 4096 or raise engine.num_gpu_blocks_override, or remove it" in text
+
+
+def test_given_blocks_beyond_the_memory() -> None:
+    """55 GiB of KV blocks logged on an H100 cannot be on a card of 22 GiB."""
+    text = refusal("llama-3.1-8b", "l4", num_gpu_blocks=28125, max_model_len=8192)
+    assert "28125 takes 54.93 GiB of KV cache" in text
+    assert "remove engine.num_gpu_blocks_override" in text

@@ -220,7 +220,9 @@ def test_too_many_requests_are_refused_before_memory_is() -> None:
 
 
 BAD_ARRIVALS = [
-    ({"poisson": {"rate_per_s": 0}}, "greater than 0"),
+    ({"poisson": {"rate_per_s": 0}}, "greater than"),
+    ({"poisson": {"rate_per_s": 1e-300}}, "greater than"),
+    ({"poisson": {"rate_per_s": 1e300}}, "less than"),
     ({"poisson": {"rate_per_s": float("nan")}}, "rate_per_s"),
     ({"poisson": {"rate_per_s": float("inf")}}, "finite"),
     ({"poisson": {"rate": 3}}, "did you mean 'rate_per_s'"),
