@@ -3,6 +3,7 @@
 import json
 import pickle
 import re
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -252,3 +253,23 @@ def test_utilisation_by_hand() -> None:
     halved = sim.run(BASE, overrides=[one, "cluster.replicas=1", "cluster.tensor_parallel=2"])
     both_s = 2 * float((halved.steps["end_s"] - halved.steps["start_s"]).sum())
     assert halved.summary["mfu_busy"] * 989e12 * both_s == pytest.approx(flops, rel=1e-3)
+
+
+def test_idle_years_take_no_memory_and_change_no_peak(tmp_path: Path) -> None:
+    """Two requests 300 days apart: the best second has the tokens of one answer's first second."""
+    trace = tmp_path / "t.csv"
+    trace.write_text("arrival_s,prompt_tokens,output_tokens\n0,10,5\n26000000,10,5\n")
+    scenario = {**BASE, "workload": {"trace": {"csv": {"path": str(trace)}}}}
+    tracemalloc.start()
+    result = sim.run(scenario)
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert result.summary["max_output_tokens_per_s"] == 5
+    assert peak_bytes < 100e6
+
+
+def test_a_run_without_statistics_says_so_first(tmp_path: Path) -> None:
+    nobody = sim.run(BASE, overrides=["measure.warmup=1h"])
+    assert str(nobody.plot().texts[-1].get_text()).startswith("NOTHING MEASURED")
+    rejected = sim.run(BASE, overrides=["engine.max_model_len=16"])
+    assert "NOTHING RAN" in str(rejected.plot().texts[-1].get_text())

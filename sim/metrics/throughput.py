@@ -75,6 +75,20 @@ def max_output_tokens_per_s(requests: Columns, steps: Columns) -> float:
     if not done.any():
         return math.nan
     begin = float(requests["arrival_s"][requests["measured"].astype(bool)].min())
-    seconds = math.ceil(float(requests["finish_s"][done].max()) - begin) + 1
-    edges = begin + np.arange(seconds + 1, dtype=np.float64)
+    edges = begin + _seconds_with_work(steps["start_s"] - begin, steps["end_s"] - begin)
     return float(np.rint(RowIntegrator(steps, edges).counts(steps["sampled"]).max()))
+
+
+def _seconds_with_work(start_s: Floats, end_s: Floats) -> Floats:
+    """Whole seconds that bound every second in which a row lies; a long idle time between takes no memory."""
+    if not start_s.size:
+        return np.arange(2.0)
+    first = np.floor(start_s).astype(np.int64)
+    last = np.ceil(end_s).astype(np.int64) + 1
+    # Rows that follow each other within a second or two make one stretch.
+    order = np.argsort(first, kind="stable")
+    first, last = first[order], np.maximum.accumulate(last[order])
+    begins = np.append(True, first[1:] > last[:-1])
+    stretches = zip(first[begins].tolist(), last[np.append(begins[1:], True)].tolist(), strict=True)
+    edges = [np.arange(low, high + 1, dtype=np.float64) for low, high in stretches]
+    return np.concatenate(edges)

@@ -11,18 +11,21 @@ from sim.metrics.series import RowIntegrator, requests_between, system_intervals
 from sim.metrics.utilisation import kv_blocks_mean
 
 _FEWEST, _MOST = 60, 300
+_PER_BUCKET, _FEWEST_OF_ALL = 3, 20
 
 
 def timeline(requests: Columns, steps: Columns, context: RunContext) -> pd.DataFrame:
     """One row per time bucket; `time_s` is the bucket's start and `width_s` its width.
 
-    Buckets are equal: one second wide, but at most 300 (then wider) and at least 60 (then narrower).
+    Buckets are equal: one second wide, but at most 300 (then wider) and at least 60 (then narrower), and
+    with few requests so wide that a bucket has about 3 of them (but at least 20 buckets).
     Rates are amounts in the bucket over its width; queue_depth, running, kv_used_fraction (over all
     replicas, idle ones hold none) and gpu_busy_fraction are time-weighted means, not samples; ttft_p50_s
     and ttft_p99_s are of the requests that arrive in the bucket, NaN where none does.
     """
     arrival, leave = system_intervals(requests, context.makespan_s)
-    edges = _edges(max(context.makespan_s, float(requests["arrival_s"].max(initial=0.0))))
+    horizon_s = max(context.makespan_s, float(requests["arrival_s"].max(initial=0.0)))
+    edges = _edges(horizon_s, len(requests["arrival_s"]))
     width = np.diff(edges)
     rows = RowIntegrator(steps, edges)
     duration = steps["end_s"] - steps["start_s"]
@@ -46,10 +49,10 @@ def timeline(requests: Columns, steps: Columns, context: RunContext) -> pd.DataF
     )
 
 
-def _edges(horizon_s: float) -> Floats:
+def _edges(horizon_s: float, requests: int) -> Floats:
     if horizon_s <= 0:
         return np.zeros(1)  # nothing ran: no bucket
-    count = min(max(math.ceil(horizon_s), _FEWEST), _MOST)
+    count = min(max(math.ceil(horizon_s), _FEWEST), _MOST, max(_FEWEST_OF_ALL, requests // _PER_BUCKET))
     return np.linspace(0.0, horizon_s, count + 1)
 
 

@@ -12,7 +12,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 from numpy.typing import NDArray
 
 from sim.report.colours import AMBER, BLUE, FAINT, GPU_TIME, GREEN, GRID, INK, ORANGE, PURPLE, SKY
-from sim.report.words import count, duration, milliseconds, number, percent, tick
+from sim.report.words import count, duration, milliseconds, nothing_measured, number, percent, tick
 
 Summary = dict[str, Any]
 Requests = Mapping[str, NDArray[Any]] | pd.DataFrame
@@ -20,6 +20,7 @@ _CDF = {"ttft": ("TTFT", "ttft_s", BLUE), "tpot": ("TPOT", "tpot_s", GREEN), "e2
 _CDF_POINTS = 400
 _LABEL = 8.5
 _LEFT, _RIGHT = 0.052, 0.985
+_FAR = 30  # how many times beyond the data a target may lie and still be shown
 
 
 def overview(summary: Summary, requests: Requests, timeline: pd.DataFrame) -> Figure:
@@ -68,7 +69,7 @@ def _heading(figure: Figure, summary: Summary) -> None:
 def finding(summary: Summary) -> str:
     """What the run came to, in one line."""
     if not summary["completed"]:
-        return f"no request finished ({count(summary['failed'])} rejected)"
+        return nothing_measured(summary)
     if summary["saturated"]:
         parts = [summary["saturation"]["reason"]]
     else:
@@ -100,7 +101,7 @@ def _over_time(panels: list[Axes], summary: Summary, timeline: pd.DataFrame) -> 
     _legend(panels[3])
     _frame(panels[4], "GPUs busy", "", timeline)
     _area(panels[4], timeline, "gpu_busy_fraction", AMBER)
-    _percent_axis(panels[2])
+    _percent_axis(panels[2], most=max(0.1, 1.3 * (summary["kv_occupancy_peak"] or 0.0)))
     _percent_axis(panels[4])
     note = f"peak {percent(summary['kv_occupancy_peak'])}"
     panels[2].annotate(note, (1, 1.03), xycoords="axes fraction", ha="right", size=_LABEL, color=FAINT)
@@ -115,13 +116,17 @@ def _tail_over_time(axes: Axes, summary: Summary, timeline: pd.DataFrame) -> Non
     middle = known["time_s"] + known["width_s"] / 2
     few = "." if len(known) < 100 else ""
     axes.fill_between(middle, known["ttft_p50_s"], known["ttft_p99_s"], color=ORANGE, alpha=0.18, lw=0)
-    axes.plot(middle, known["ttft_p99_s"], color=ORANGE, lw=1, marker=few, label="p99")
     axes.plot(middle, known["ttft_p50_s"], color=BLUE, lw=1, marker=few, label="p50")
+    axes.plot(middle, known["ttft_p99_s"], color=ORANGE, lw=1, marker=few, label="p99")
     axes.set_yscale("log")
-    _seconds_axis(axes, "y", known[["ttft_p50_s", "ttft_p99_s"]].to_numpy())
-    target = (summary["slo"] or {}).get("ttft_ms")
-    if target:
-        axes.axhline(target / 1e3, color=INK, lw=1, ls="--", label="SLO")
+    shown = known[["ttft_p50_s", "ttft_p99_s"]].to_numpy().ravel()
+    target_s = (summary["slo"] or {}).get("ttft_ms", 0.0) / 1e3
+    if (
+        np.nanmin(shown) / _FAR < target_s < np.nanmax(shown) * _FAR
+    ):  # further off it would flatten the curves
+        axes.axhline(target_s, color=INK, lw=1, ls="--", label="SLO")
+        shown = np.append(shown, target_s)
+    _seconds_axis(axes, "y", shown)
     _legend(axes)
 
 
@@ -248,9 +253,12 @@ def _seconds_axis(axes: Axes, which: str, values: NDArray[Any]) -> None:
     axis.set_major_formatter(FuncFormatter(lambda value, _: tick(value, seconds=True)))
 
 
-def _percent_axis(axes: Axes) -> None:
-    axes.set_ylim(0, 1.04)
-    axes.set_yticks((0, 0.25, 0.5, 0.75, 1))
+def _percent_axis(axes: Axes, most: float = 1.0) -> None:
+    if most < 0.75:
+        axes.set_ylim(0, most)
+    else:
+        axes.set_ylim(0, 1.04)
+        axes.set_yticks((0, 0.25, 0.5, 0.75, 1))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
 
 

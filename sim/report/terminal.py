@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sim.report.colours import GPU_TIME
-from sim.report.words import count, duration, milliseconds, money, number, percent, tick
+from sim.report.words import count, duration, milliseconds, money, nothing_measured, number, percent, tick
 
 Summary = dict[str, Any]
 _LATENCIES = {"TTFT": "ttft", "TPOT": "tpot", "ITL": "itl", "E2E": "e2el", "queue wait": "queue_wait"}
@@ -28,6 +28,8 @@ def report(summary: Summary, wall_s: float | None = None) -> RenderableType:
     parts: list[RenderableType] = []
     if summary["saturated"]:
         parts.append(Text(f"SATURATED: {summary['saturation']['reason']}", style="bold red"))
+    if nothing := nothing_measured(summary):
+        parts.append(Text(nothing, style="bold red"))
     parts += [_headline(summary), _latencies(summary), _columns(_traffic(summary), _engine(summary))]
     parts += [_gpu_time(summary), *_notes(summary, wall_s)]
     return Group(*parts)

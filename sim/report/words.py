@@ -2,6 +2,8 @@
 
 import math
 import re
+from collections.abc import Mapping
+from typing import Any
 
 _TRAILING_ZEROS = re.compile(r"(?:(\.\d*?[1-9])|\.)0+(?=\D|$)")
 
@@ -70,3 +72,13 @@ def _three(value: float) -> str:
     value = float(f"{value:.2e}")  # so that 9.996 takes the digits of 10.0
     digits = max(0, 2 - math.floor(math.log10(abs(value)) + 1e-9))
     return f"{value:,.{digits}f}"
+
+
+def nothing_measured(summary: Mapping[str, Any]) -> str:
+    """What to say first of a run whose statistics are empty; nothing for any other."""
+    counts = summary["requests"]
+    if summary["completed"]:
+        return ""
+    if counts["finished"]:
+        return f"NOTHING MEASURED: {counts['finished']:,} requests finished, all outside `measure`'s window"
+    return f"NOTHING RAN: of {counts['total']:,} requests {counts['rejected']:,} were rejected, none finished"
