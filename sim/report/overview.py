@@ -90,6 +90,7 @@ def _over_time(panels: list[Axes], summary: Summary, timeline: pd.DataFrame) -> 
     _frame(panels[0], "arrivals", "requests/s", timeline)
     _area(panels[0], timeline, "arrivals_per_s", BLUE)
     _frame(panels[1], "requests", "", timeline)
+    panels[1].yaxis.set_major_locator(MaxNLocator(4, integer=True))
     _area(panels[1], timeline, "running", GREEN, "running")
     _line(panels[1], timeline, "queue_depth", ORANGE, "queued")
     _legend(panels[1])
@@ -256,6 +257,7 @@ def _seconds_axis(axes: Axes, which: str, values: NDArray[Any]) -> None:
 def _percent_axis(axes: Axes, most: float = 1.0) -> None:
     if most < 0.75:
         axes.set_ylim(0, most)
+        axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
     else:
         axes.set_ylim(0, 1.04)
         axes.set_yticks((0, 0.25, 0.5, 0.75, 1))
