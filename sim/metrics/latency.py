@@ -8,8 +8,7 @@ from numpy.typing import NDArray
 
 from sim.metrics.context import Columns, Floats
 from sim.metrics.numbers import PERCENTILES, exact_sum, ratio
-
-_MANTISSA_SHIFT = 43  # the recorder's ITL bins keep 9 of float64's 52 mantissa bits
+from sim.record import GAP_SHIFT
 
 
 def latency_columns(requests: Columns) -> dict[str, Floats]:
@@ -48,8 +47,8 @@ def itl_statistics(bins: NDArray[Any], counts: NDArray[Any], requests: Columns) 
     total = int(counts.sum())
     if not total:
         return dict.fromkeys(("mean", "median", "std", *(f"p{p}" for p in PERCENTILES)), math.nan)
-    edges = (bins << _MANTISSA_SHIFT).view(np.float64)
-    upper = ((bins + 1) << _MANTISSA_SHIFT).view(np.float64)
+    edges = (bins << GAP_SHIFT).view(np.float64)
+    upper = ((bins + 1) << GAP_SHIFT).view(np.float64)
     middle = (edges + upper) / 2
     mask = completed(requests)
     decoding = exact_sum((requests["finish_s"] - requests["first_token_s"])[mask])
