@@ -42,6 +42,15 @@ class StepPlan:
         """True when nothing was scheduled."""
         return not self.decodes and not self.chunks
 
+    @property
+    def recomputed_tokens(self) -> int:
+        """Tokens that had been computed before, and were lost to a preemption."""
+        return sum(
+            min(before + new, request.high_water_tokens) - before
+            for request, new, before in self.chunks
+            if before < request.high_water_tokens
+        )
+
     def shape(self) -> BatchShape:
         """The batch as the GPU sees it, which is all that its step time depends on.
 

@@ -143,7 +143,7 @@ class StepLog:
         self._flush()
         self.engine_steps += 1
         decodes, context, sampled = plan.decodes, plan.decode_context_tokens, plan.decodes
-        prefills = prefill_tokens = prefill_context = pairs = recomputed = 0
+        prefills = prefill_tokens = prefill_context = pairs = 0
         for request, new, before in plan.chunks:
             after = before + new
             if new == 1 and before >= request.prompt_tokens:
@@ -154,13 +154,11 @@ class StepLog:
                 prefill_tokens += new
                 prefill_context += after
                 pairs += new * before + new * (new + 1) // 2
-            if before < request.high_water_tokens:
-                recomputed += min(after, request.high_water_tokens) - before
         sampled += len(plan.sampled)
         self._rows += _pack_step(
             start_s, end_s, time.exposed_host_s(context), time.comm_s, time.padding_s, 1, context, pairs,
-            prefill_context, prefill_tokens, recomputed, kv_used_blocks, prefills, decodes, sampled, running,
-            len(plan.preempted), self.replica, time.extrapolated,
+            prefill_context, prefill_tokens, plan.recomputed_tokens, kv_used_blocks, prefills, decodes,
+            sampled, running, len(plan.preempted), self.replica, time.extrapolated,
         )  # fmt: skip
 
     def _flush(self) -> None:

@@ -114,7 +114,7 @@ class Replica:
                 at_step_start = request.last_token_s == start_s
                 self.gaps.add(time.total_s if at_step_start else end_s - request.last_token_s, 1)
             request.last_token_s = end_s
-        if shape.prefills or plan.preempted or plan.resumed:
+        if shape.prefills or plan.preempted or plan.resumed or plan.recomputed_tokens:
             self.log.mixed(start_s, end_s, plan, running, kv_used, time)
         else:
             context = shape.decode_context_tokens

@@ -50,6 +50,21 @@ def test_requests_tokens_and_time(case: Case) -> None:
     assert (steps["kv_used_blocks"] <= record.kv_blocks).all()
 
 
+def test_a_recomputed_token_that_looks_like_a_decode() -> None:
+    """Request 2 loses its 68 tokens and gets them back at most four at a time, the last four one by one."""
+    limits = {
+        "max_model_len": 200, "num_gpu_blocks": 201, "block_size": 1, "max_num_seqs": 3,
+        "max_num_batched_tokens": 1, "max_num_scheduled_tokens": 5, "enable_prefix_caching": False,
+        "long_prefill_token_threshold_adaptive": True, "scheduler_reserve_full_isl": False,
+    }  # fmt: skip
+    requests = table([0.0, 1e-4, 2e-4], [3, 1, 7], [81, 65, 91])
+    record = serve(requests, Linear(0.01, 0, 0).build(), limits=limits)
+    assert record.requests["recomputed_tokens"].tolist() == [0, 0, 68]
+    assert (record.steps["recomputed_tokens"] * record.steps["steps"]).sum() == 68
+    # Tokens sampled: every token of every answer once, although four decodes of one token sampled nothing.
+    assert (record.steps["sampled"] * record.steps["steps"]).sum() == 81 + 65 + 91
+
+
 @settings(max_examples=40, deadline=None)
 @given(cases())
 def test_littles_law(case: Case) -> None:
