@@ -1,6 +1,6 @@
-"""Calibration of servecast against real GPUs and engines.
+"""Calibration of servecast against real GPUs and engines, and the proof that its results are true.
 
-This package will measure the operations of one model step on a GPU, fit the curves that the simulator reads,
-and write them as a folder of hwprofiles/. It needs the `calibrate` extra (torch). It holds no code yet: the
-profiles that ship come from datasheets and published tables, and say so in every result.
+It measures the operations of one model step on a GPU, fits the curves that the simulator reads, writes them as
+a profile folder, and compares simulations with real engines. Only this package needs torch (the `calibrate`
+extra).
 """

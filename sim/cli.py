@@ -185,6 +185,17 @@ def version() -> None:
         typer.echo(f"{name} {number}")
 
 
+def _add_verb_groups() -> None:
+    """Verbs from outside `sim`, which never imports them: installed packages name theirs as entry points."""
+    from importlib.metadata import entry_points
+
+    for group in sorted(entry_points(group="servecast.verbs")):
+        app.add_typer(group.load(), name=group.name)
+
+
+_add_verb_groups()
+
+
 def main() -> None:
     """Run the command line; errors that a user can mend are one sentence on stderr and exit code 2."""
     if "" not in sys.path:

@@ -1,0 +1,1 @@
+"""`python -m calibrate`: the measuring part, on a machine that has torch and numpy alone."""

@@ -1,0 +1,1 @@
+"""Host overheads of a serving engine, fitted to logs of real servers."""

@@ -1,0 +1,1 @@
+"""From raw points to the curves of a device profile, with the error on points that were held out."""

@@ -1,0 +1,1 @@
+"""Turn profiles that others measured into ours, marked as imported."""

@@ -1,0 +1,1 @@
+"""The table of raw measured points: its columns, appending to it and reading it."""

@@ -1,0 +1,1 @@
+"""A small, real continuous-batching engine in torch that follows the simulator's own policies."""

@@ -1,0 +1,1 @@
+"""Questions about results: how true is it, and what would be better?"""
