@@ -2,10 +2,14 @@
 
 It knows no clock and no I/O: `add` requests, `schedule` a step, `complete` it. `repeat` makes it many equal
 decode steps, which leaves the same state as scheduling and completing them one by one.
+
+An engine that schedules asynchronously decides the next step while one is under way. Then `complete` comes in
+two: `launch` counts the step's tokens, which is all that the next decision needs; `land`, when the step has
+ended, makes them known and lets the finished go, who keep their seats and blocks until then.
 """
 
 from dataclasses import dataclass
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from typing import Protocol
 
 from sim.decoders import DecodeGroup
@@ -77,8 +81,8 @@ class Engine:
     """
 
     __slots__ = (
-        "batching", "decoders", "group_decodes", "kv", "limits", "ordering", "prefilling", "running",
-        "seats_given", "waiting",
+        "batching", "decoders", "group_decodes", "kv", "leaving", "limits", "ordering", "prefilling",
+        "running", "seats_given", "under_way", "waiting",
     )  # fmt: skip
 
     def __init__(
@@ -93,6 +97,8 @@ class Engine:
         self.running: dict[Request, None] = {}  # in the order of admission
         self.prefilling: dict[Request, None] = {}  # running, but not in the decode group; same order
         self.decoders = DecodeGroup(limits.block_size)
+        self.leaving = 0  # running, but their last tokens are under way
+        self.under_way: list[StepPlan] = []  # launched and not landed, oldest first
         self.seats_given = 0
 
     @property
@@ -128,6 +134,8 @@ class Engine:
         """How many steps, this one included, can be done at once with `repeat`; at least 1."""
         if plan.chunks or self.prefilling or not plan.decodes:
             return 1
+        if self.leaving:
+            return 1  # seats and blocks become free when the step under way lands
         if self.decoders.named and self.waiting:
             return 1  # blocks that fill during the run could become hits of the waiting request
         return self.batching.steady_steps(self, plan)
@@ -136,20 +144,32 @@ class Engine:
         """Schedule the `steps` - 1 decode steps that follow the planned one and equal it."""
         if steps > 1:
             self.kv.take(self.decoders.blocks_over(1, steps))
-            self._register_named(steps)
+            if not self.under_way:
+                self._key_named(steps)
 
     def complete(self, plan: StepPlan, steps: int = 1) -> list[Request]:
+        """Launch a step and land it at once; return the finished."""
+        finished = self.launch(plan, steps)
+        self.land(plan, finished)
+        return finished
+
+    def launch(self, plan: StepPlan, steps: int = 1) -> list[Request]:
         """Give every request whose known tokens are all computed its next token; return the finished.
 
         `steps` is the number of equal decode steps, when `repeat` scheduled more than one. Finished
         requests come in the order of the running list, in which vLLM frees them.
         """
+        self.under_way.append(plan)
         finished = self.decoders.tick(steps) if plan.decodes else []
+        for request in finished:
+            self._follow(request)
         for request, _, _ in plan.chunks:
             if request.computed_tokens < request.prompt_tokens + request.generated_tokens:
                 continue
             plan.sampled.append(request)
+            plan.landing.append(request)
             request.generated_tokens += 1
+            request.pending_tokens += 1
             if request.generated_tokens == request.output_tokens:
                 del self.prefilling[request]
                 finished.append(request)
@@ -158,26 +178,56 @@ class Engine:
                 self.decoders.join(request)
         if len(finished) > 1:
             finished.sort(key=_seat)
-        for request in finished:
-            del self.running[request]
-            if request.output_name is not None:
-                self.kv.register(request)
-            self.kv.free(request, may_return=False)
+        self.leaving += len(finished)
         return finished
+
+    def land(self, plan: StepPlan, finished: list[Request]) -> None:
+        """The oldest step under way has ended: its tokens are known, and the finished leave."""
+        self.under_way.remove(plan)
+        known = []
+        for request in plan.landing:
+            request.pending_tokens -= 1
+            known.append((request.seat, request, request.computed_tokens - request.pending_tokens))
+        clock = self.decoders.clock - len(self.under_way)
+        for request in self.decoders.named:
+            known.append((request.seat, request, request.lead + clock))
+        if len(known) > 1:
+            known.sort(key=_first)
+        for _, request, tokens in known:
+            self.kv.key(request, tokens)
+        self.leaving -= len(finished)
+        for request in finished:
+            self._let_go(request)
+
+    def _follow(self, request: Request) -> None:
+        """Of a request that leaves the decode group: note the steps under way in which it gets a token."""
+        for plan in self.under_way[request.pending_tokens :]:
+            plan.landing.append(request)
+            request.pending_tokens += 1
+
+    def _let_go(self, request: Request) -> None:
+        if request in self.running:
+            del self.running[request]
+            self.kv.key(request, request.computed_tokens)
+            self.kv.free(request, may_return=False)
+        else:  # preempted while its last token was under way
+            self.waiting = [entry for entry in self.waiting if entry[1] is not request]
+            heapify(self.waiting)
 
     def check(self) -> None:
         """Raise AssertionError unless, between two steps, every request and KV block is where it must be.
 
-        INV-1: a running request is either in the decode group or scheduled on its own.
+        INV-1: a running request is in the decode group, scheduled on its own, or about to leave.
         INV-2: free, held and cached blocks make up the capacity.
         """
-        if len(self.running) != len(self.prefilling) + self.decoders.size:
+        last = {r for r in self.running if r.generated_tokens == r.output_tokens}
+        if len(self.running) != len(self.prefilling) + self.decoders.size + len(last):
             raise AssertionError("INV-1: the running list is not the decode group and the others")
         held = {}  # private blocks per request, and shared ones once
         shared = set()
         for request in self.running:
             computed = request.computed_tokens
-            if request not in self.prefilling:
+            if request not in self.prefilling and request not in last:
                 computed = request.lead + self.decoders.clock
             held[request.id] = self.kv.blocks_for(computed) - len(request.blocks)
             shared.update(request.blocks)
@@ -191,14 +241,14 @@ class Engine:
         plan.decodes = group.size
         plan.decode_context_tokens = group.context_tokens
         self.kv.take(group.blocks_needed)
-        self._register_named(1)
+        # The token that is computed now came from the step before. If that is under way, nobody knows it yet.
+        self._key_named(0 if self.under_way else 1)
 
-    def _register_named(self, ticks: int) -> None:
+    def _key_named(self, ticks: int) -> None:
         """Make findable what named members of the decode group fill within the next ticks."""
         group = self.decoders
         for request in group.named:
-            request.computed_tokens = request.lead + group.clock + ticks
-            self.kv.register(request)
+            self.kv.key(request, request.lead + group.clock + ticks)
 
     def admit(self, request: Request, hit: Hit, new_tokens: int, plan: StepPlan) -> None:
         """Move the head of the queue into the running list and schedule its first chunk."""
@@ -248,9 +298,9 @@ class Engine:
         """
         given_back = self.unschedule(request, plan)
         del self.running[request]
-        del self.prefilling[request]
+        self.prefilling.pop(request, None)
         self.kv.free(request, may_return=True)
-        request.computed_tokens = 0
+        request.computed_tokens = request.keyed_tokens = 0
         request.preemptions += 1
         heappush(self.waiting, (self.ordering.key(request), request))
         plan.preempted.append(request)
@@ -259,8 +309,15 @@ class Engine:
     def dissolve_decoders(self, plan: StepPlan) -> None:
         """Make every running request one that is scheduled on its own."""
         plan.regrouped = self.decoders.dissolve()
-        self.prefilling = dict.fromkeys(self.running)
+        for request in plan.regrouped:
+            self._follow(request)
+            self.kv.key(request, request.computed_tokens - request.pending_tokens)
+        self.prefilling = {r: None for r in self.running if r.generated_tokens < r.output_tokens}
 
 
 def _seat(request: Request) -> int:
     return request.seat
+
+
+def _first(known: tuple[int, Request, int]) -> int:
+    return known[0]

@@ -65,8 +65,6 @@ def _read_config(path: Path) -> dict[str, Any]:
         if key not in _DEFAULTS:
             raise ScenarioError(f"{path}: unknown setting {key!r}; known are {', '.join(_DEFAULTS)}")
     settings = _DEFAULTS | given
-    if settings["async"]:
-        raise ScenarioError(f"{path}: async scheduling is not modelled yet; set 'async' to false")
     if settings["policy"] not in ("fcfs", "priority"):
         raise ScenarioError(f"{path}: policy must be 'fcfs' or 'priority', not {settings['policy']!r}")
     return settings
@@ -140,39 +138,57 @@ def _run(
     settings: dict[str, Any],
     first_hits: dict[Request, int],
 ) -> Iterator[dict[str, Any]]:
-    now = index = arrived = 0
-    while arrived < len(requests) or not engine.is_idle:
-        if engine.is_idle:
+    """Decide, launch and land steps; one line per step, when it has landed.
+
+    Synchronous: one step at a time. Asynchronous: as vLLM's EngineCore.step_with_batch_queue with two batches
+    in flight; an empty step takes no time, and finished requests bring about one more.
+    """
+    ahead = 2 if settings["async"] else 1
+    now = end = index = arrived = 0
+    flushed = True  # the workers know of all finished requests
+    flights: list[tuple[StepPlan, list[Request], dict[str, Any], int]] = []
+    while flights or arrived < len(requests) or not engine.is_idle or not flushed:
+        if engine.is_idle and flushed and not flights:
             now = max(now, int(requests[arrived].arrival_s))
         while arrived < len(requests) and requests[arrived].arrival_s <= now:
             engine.add(requests[arrived])
             arrived += 1
-        evicted = engine.kv.evicted_blocks
-        plan = engine.schedule()
-        dt = _step_time_us(plan, settings)
-        line = _step_line(engine, plan, names)
-        keys, evictions = _distinct_keys(engine), engine.kv.evicted_blocks - evicted
-        line = {"kind": "step", "s": index, "t": now, "dt": dt, **line, "nhash": keys, "ev": evictions}
-        for request in plan.admitted:
-            request.scheduled_s = now
-        first_hits |= {r: before for r, _, before in plan.chunks if r in plan.admitted}
-        now += dt
-        finished = engine.complete(plan)
-        for request in plan.sampled:
-            if request.generated_tokens == 1:
-                request.first_token_s = now
+        if not engine.is_idle or not flushed:
+            flushed = True
+            evicted = engine.kv.evicted_blocks
+            plan = engine.schedule()
+            dt = _step_time_us(plan, settings)
+            line = {"kind": "step", "s": index, "t": now, "dt": dt, **_step_line(engine, plan, names)}
+            line |= {"nhash": _distinct_keys(engine), "ev": engine.kv.evicted_blocks - evicted}
+            start = max(now, end)
+            if settings["async"]:
+                line["start"] = start
+            end = start + dt
+            index += 1
+            for request in plan.admitted:
+                request.scheduled_s = now
+            first_hits |= {r: before for r, _, before in plan.chunks if r in plan.admitted}
+            finished = engine.launch(plan)
+            for request in plan.sampled:
+                if request.generated_tokens == 1:
+                    request.first_token_s = end
+            flights.append((plan, finished, line, end))
+            if not plan.is_empty and len(flights) < ahead:
+                continue
+        plan, finished, line, now = flights.pop(0)
+        engine.land(plan, finished)
         for request in finished:
             request.finish_s = now
         if finished:
             line["fin"] = [names[request.id] for request in finished]
+            flushed = not settings["async"]
         line["free2"] = engine.kv.free_blocks
         yield line
-        index += 1
 
 
 def _step_time_us(plan: StepPlan, settings: dict[str, Any]) -> int:
     if plan.is_empty:
-        return int(settings["t_empty_us"])
+        return 0 if settings["async"] else int(settings["t_empty_us"])
     shape = plan.shape()
     prefill = sum(new for new, _ in shape.prefills)
     context = shape.decode_context_tokens + sum(new + before for new, before in shape.prefills)
@@ -190,7 +206,7 @@ def _step_line(engine: Engine, plan: StepPlan, names: list[str]) -> dict[str, An
     for request in engine.running:
         if request in alone:
             tokens[names[request.id]] = alone[request].new_tokens
-        elif plan.decodes and request not in engine.prefilling:
+        elif plan.decodes and request not in engine.prefilling and not _is_leaving(request):
             tokens[names[request.id]] = 1
     line: dict[str, Any] = {"n": tokens}
     if plan.admitted or plan.resumed:
@@ -210,12 +226,17 @@ def _distinct_keys(engine: Engine) -> int:
     kv = engine.kv
     keys = len(kv.index) + kv.oldest_run_blocks
     keys += sum(entry.blocks for entry in kv.cached if isinstance(entry, CachedRun))
+    clock = engine.decoders.clock + (0 if engine.under_way else 1)  # see Engine.schedule_decodes
     for request in engine.running:
-        computed = request.computed_tokens
-        if request not in engine.prefilling:
-            computed = request.lead + engine.decoders.clock + 1  # the token being computed now
-        keys += computed // engine.limits.block_size - len(request.blocks)
+        keyed = request.keyed_tokens
+        if request not in engine.prefilling and not _is_leaving(request):
+            keyed = max(keyed, request.lead + clock)
+        keys += keyed // engine.limits.block_size - len(request.blocks)
     return keys
+
+
+def _is_leaving(request: Request) -> bool:
+    return request.generated_tokens == request.output_tokens
 
 
 def _request_line(request: Request, names: list[str], first_hit: int) -> dict[str, Any]:

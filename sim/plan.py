@@ -19,12 +19,13 @@ class StepPlan:
 
     `admitted` requests were scheduled for the first time, `resumed` ones again after a preemption;
     `preempted` ones lost their blocks; `regrouped` ones left the decode group to be scheduled one by one.
-    `sampled` is filled when the step completes: the requests of chunks that got a token.
+    `sampled` is filled when the step is launched: the requests of chunks that get a token from it. `landing`
+    are all that are still to learn theirs when it lands, but for members of the decode group.
     """
 
     __slots__ = (
-        "admitted", "chunks", "decode_context_tokens", "decodes", "preempted", "regrouped", "resumed",
-        "sampled",
+        "admitted", "chunks", "decode_context_tokens", "decodes", "landing", "preempted", "regrouped",
+        "resumed", "sampled",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -36,6 +37,7 @@ class StepPlan:
         self.preempted: list[Request] = []
         self.regrouped: list[Request] = []
         self.sampled: list[Request] = []
+        self.landing: list[Request] = []
 
     @property
     def is_empty(self) -> bool:

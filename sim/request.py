@@ -25,9 +25,9 @@ class Request:
 
     __slots__ = (
         "arrival_s", "block_keys", "blocks", "cached_tokens", "computed_tokens", "finish_s", "first_token_s",
-        "generated_tokens", "high_water_tokens", "id", "last_token_s", "lead", "measured", "output_name",
-        "output_tokens", "preemptions", "priority", "private_run", "prompt_tokens", "recomputed_tokens",
-        "scheduled_s", "seat", "segments",
+        "generated_tokens", "high_water_tokens", "id", "keyed_tokens", "last_token_s", "lead", "measured",
+        "output_name", "output_tokens", "pending_tokens", "preemptions", "priority", "private_run",
+        "prompt_tokens", "recomputed_tokens", "scheduled_s", "seat", "segments",
     )  # fmt: skip
 
     def __init__(
@@ -51,7 +51,9 @@ class Request:
         self.measured = measured
         # progress
         self.computed_tokens = 0  # tokens whose KV is present, or is being written by the current step
-        self.generated_tokens = 0
+        self.generated_tokens = 0  # those of steps still under way included
+        self.pending_tokens = 0  # of these, the ones whose step is under way, so that nobody knows them yet
+        self.keyed_tokens = 0  # computed tokens that were known: the full blocks of these have a key
         self.cached_tokens = 0  # tokens that a prefix hit spared
         self.recomputed_tokens = 0
         self.high_water_tokens = 0  # the most tokens ever computed before a preemption

@@ -1,8 +1,8 @@
 """vLLM V1: running requests first, then the queue, all under one token budget.
 
-The rules are those of vLLM 0.32's synchronous scheduler: there is no prefill or decode phase, each
-request simply has tokens to go. `_together` schedules the whole running list in a few operations when
-nobody can be short of tokens or blocks; `_one_by_one` is the rule itself.
+The rules are those of vLLM 0.32's scheduler, synchronous or asynchronous: there is no prefill or decode
+phase, each request simply has tokens to go. `_together` schedules the whole running list in a few operations
+when nobody can be short of tokens or blocks; `_one_by_one` is the rule itself.
 """
 
 from dataclasses import dataclass
@@ -100,6 +100,9 @@ def _one_by_one(engine: Engine, plan: StepPlan, budget: int, threshold: int) -> 
     index = 0
     while index < len(running) and budget:
         request = running[index]
+        if request.generated_tokens == request.output_tokens:  # its last token is under way
+            index += 1
+            continue
         new = request.known_tokens - request.computed_tokens
         if 0 < threshold < new:
             new = threshold

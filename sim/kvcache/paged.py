@@ -118,7 +118,7 @@ class PagedKVCache:
                 self.free_blocks -= run.blocks
             else:
                 self._adopt_by_name(request, hit, run)
-        request.computed_tokens = hit.blocks * self.block_size
+        request.computed_tokens = request.keyed_tokens = hit.blocks * self.block_size
 
     def _adopt_by_name(self, request: Request, hit: Hit, run: CachedRun) -> None:
         """Adopt the private blocks but the last, which is full of known tokens and yet must be recomputed.
@@ -141,23 +141,30 @@ class PagedKVCache:
     def grow(self, request: Request, new_tokens: int) -> None:
         """Give the request room for `new_tokens` more and count them as computed.
 
-        The caller has made sure that the blocks are there. Blocks that this step fills become
-        findable at once, before the step has run, as in vLLM.
+        The caller has made sure that the blocks are there. Blocks that this step fills with known tokens
+        become findable at once, before the step has run, as in vLLM.
         """
         before = request.computed_tokens
         after = before + new_tokens
         size = self.block_size
         self.take(-(-after // size) - -(-before // size))
         request.computed_tokens = after
-        if request.segments is not None:
-            self.register(request)
+        known = request.known_tokens - request.pending_tokens
+        self.key(request, after if after < known else known)
+
+    def key(self, request: Request, tokens: int) -> None:
+        """The request's first `tokens` tokens are known: its full blocks up to there have a key from now on."""
+        if tokens > request.keyed_tokens:
+            request.keyed_tokens = tokens
+            if request.segments is not None:
+                self.register(request)
 
     def register(self, request: Request) -> None:
-        """Make the request's full named blocks findable, up to its computed tokens."""
+        """Make the request's full named blocks findable, up to its keyed tokens."""
         if not self.prefix_caching:
             return
         keys = self.keys.of(request)
-        for key in keys[len(request.blocks) : request.computed_tokens // self.block_size]:
+        for key in keys[len(request.blocks) : request.keyed_tokens // self.block_size]:
             block = Block(key)
             request.blocks.append(block)
             self.index.setdefault(key, []).append(block)
@@ -197,7 +204,7 @@ class PagedKVCache:
         self.oldest_run_blocks = -blocks
 
     def free(self, request: Request, may_return: bool) -> None:
-        """Take all blocks back; full ones stay cached until they are handed out again.
+        """Take all blocks back; those with a key stay cached until they are handed out again.
 
         `may_return` says that the request was preempted and could hit its own private blocks.
         """
@@ -207,7 +214,7 @@ class PagedKVCache:
             self.free_blocks += held
             self.unkeyed_blocks += held
             return
-        full = request.computed_tokens // size
+        full = request.keyed_tokens // size
         private = full - len(request.blocks)
         self.unkeyed_blocks += held - full
         self.free_blocks += held - len(request.blocks)

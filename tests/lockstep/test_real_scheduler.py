@@ -11,10 +11,9 @@ import pytest
 from sim.errors import ServecastError
 from sim.lockstep import lockstep
 
-# 19 uses asynchronous scheduling, which is refused until it is modelled.
-SYNCHRONOUS = [
+LOGS = [
     "01_light", "02_heavy_tokens", "03_kv_pressure", "06_long_chunked", "10_prefix_sharing", "13_priority",
-    "15_max_num_seqs", "17_mixed", "21_burst_offline", "23_no_chunking_heavy", "25_watermark_lone",
+    "15_max_num_seqs", "17_mixed", "19_async_heavy", "21_burst_offline", "23_no_chunking_heavy", "25_watermark_lone",
 ]  # fmt: skip
 
 
@@ -24,7 +23,7 @@ def run(folder: Path, name: str, group_decodes: bool = True) -> list[dict[str, A
     return [json.loads(line) for line in out.getvalue().splitlines()]
 
 
-@pytest.mark.parametrize("name", SYNCHRONOUS)
+@pytest.mark.parametrize("name", LOGS)
 @pytest.mark.parametrize("group_decodes", [True, False], ids=["grouped", "one_by_one"])
 def test_equals_the_real_log(shared: Path, name: str, group_decodes: bool) -> None:
     folder = shared / "reference" / "vllm_v1"
@@ -68,7 +67,6 @@ def test_hand_worked_log(tmp_path: Path) -> None:
     ("rows", "config", "says"),
     [
         ([REQUEST], {"max_num_seq": 4}, "max_num_seq"),
-        ([REQUEST], {"async": True}, "async"),
         ([REQUEST], {"policy": "lifo"}, "lifo"),
         ([REQUEST], [], "object"),
         ([REQUEST | {"output_len": 0}], {}, "line 1"),
