@@ -195,7 +195,6 @@ class Engine:
             known.sort(key=_first)
         for _, request, tokens in known:
             self.kv.key(request, tokens)
-        self.leaving -= len(finished)
         for request in finished:
             self._let_go(request)
 
@@ -208,6 +207,7 @@ class Engine:
     def _let_go(self, request: Request) -> None:
         if request in self.running:
             del self.running[request]
+            self.leaving -= 1
             self.kv.key(request, request.computed_tokens)
             self.kv.free(request, may_return=False)
         else:  # preempted while its last token was under way
@@ -297,6 +297,7 @@ class Engine:
         Its tokens are kept and will be recomputed. Returns the tokens it had been given in this step.
         """
         given_back = self.unschedule(request, plan)
+        self.leaving -= request.generated_tokens == request.output_tokens
         del self.running[request]
         self.prefilling.pop(request, None)
         self.kv.free(request, may_return=True)

@@ -2,12 +2,16 @@
 
 While the running set only decodes, many steps are one event. Should a request arrive meanwhile that
 could change them, that event is moved to the end of the step that is then running.
+
+With asynchronous scheduling the next step is decided when the one before the running step has ended, so that
+one step more lies between a request's arrival and its first one.
 """
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Generator
 from itertools import accumulate
 from math import inf
+from typing import NamedTuple
 
 import simpy
 
@@ -24,7 +28,10 @@ _LONGEST_RUN = 4096
 
 
 class _Run:
-    """Equal decode steps under way: how many, when each ends (after the start), and the event of the last."""
+    """Equal decode steps in a row: how many, when they end (the first item is the start), and when to go on.
+
+    That is at the end of the last step, or, with a step decided ahead, at the end of the last but one.
+    """
 
     __slots__ = ("end", "ends_s", "steps")
 
@@ -34,12 +41,21 @@ class _Run:
         self.end = end
 
 
+class _Flight(NamedTuple):
+    """A launched step: when it ends, and who is done then."""
+
+    end_s: float
+    plan: StepPlan
+    finished: list[Request]
+
+
 class Replica:
     """An engine on its GPUs, in virtual time."""
 
     def __init__(
         self, env: simpy.Environment, index: int, engine: Engine, timer: StepTimer, gaps: GapLog,
         on_finish: Callable[[Request, int], None], forecast: Forecast, fast_forward: bool, closed_loop: bool,
+        decide_ahead: bool,
     ) -> None:  # fmt: skip
         self.env = env
         self.index = index
@@ -50,6 +66,7 @@ class Replica:
         self.on_finish = on_finish
         self.forecast = forecast
         self.fast_forward = fast_forward
+        self.ahead = 1 if decide_ahead else 0  # steps under way when the next is decided
         # Of a step end and an arrival at the same time, which comes first? See the orders in clock.py.
         self._step_reached = bisect_right if closed_loop else bisect_left
         self.outstanding_requests = 0
@@ -70,41 +87,73 @@ class Replica:
 
     def _cut_short(self, run: "_Run") -> None:
         """Let a run end with the step that is running now."""
-        steps = self._step_reached(run.ends_s, self.env.now, 1)
+        steps = self._steps_until(self.env.now, run.ends_s)
         if steps < run.steps:
             run.steps = steps
-            end = At(self.env, run.ends_s[steps], REPLICA_ORDER + self.index)
+            end = At(self.env, run.ends_s[steps - self.ahead], REPLICA_ORDER + self.index)
             end.callbacks, run.end.callbacks = run.end.callbacks, []
             run.end = end
 
+    def _steps_until(self, time_s: float, ends_s: list[float]) -> int:
+        """How many steps of a run are decided before a request that arrives at that time is seen."""
+        return self._step_reached(ends_s, time_s, 1 - self.ahead) + self.ahead
+
     def _serve(self) -> Generator[simpy.Event, None, None]:
         engine = self.engine
-        now = 0.0
+        flight: _Flight | None = None
+        preempted: list[Request] = []  # by a plan that came out empty
         while True:
             if engine.is_idle:
                 self._idle = self.env.event()
                 yield self._idle
-                now = self.env.now
             plan = engine.schedule()
+            start_s = self.env.now if flight is None else flight.end_s
+            for request in plan.regrouped:
+                request.last_token_s = start_s  # its last token comes when the step before this one ends
+            if plan.is_empty and self.ahead:
+                # Everybody's last token is under way, or all were preempted: it costs no time.
+                preempted += plan.preempted
+                if flight is not None:
+                    yield from self._land(flight)
+                    flight = None
+                continue
+            if preempted:
+                plan.preempted[:0] = preempted
+                preempted = []
             steps = engine.steady_steps(plan) if self.fast_forward else 1
-            if steps > 1:
-                now = yield from self._decode(now, plan, min(steps, _LONGEST_RUN))
+            if steps > 1 and (flight is not None or not self.ahead):
+                flight = yield from self._decode(start_s, plan, min(steps, _LONGEST_RUN), flight)
+                continue
+            launched = self._launch(start_s, plan)
+            if not self.ahead:
+                yield from self._land(launched)
             else:
-                now = yield from self._step(now, plan)
+                if flight is not None:
+                    yield from self._land(flight)
+                flight = launched
 
-    def _step(self, start_s: float, plan: StepPlan) -> Generator[simpy.Event, None, float]:
-        """One step."""
+    def _land(self, flight: _Flight) -> Generator[simpy.Event, None, None]:
+        """Wait for the end of a step and let its requests know."""
+        yield At(self.env, flight.end_s, REPLICA_ORDER + self.index)
+        self._landed(flight)
+
+    def _landed(self, flight: _Flight) -> None:
+        self.engine.land(flight.plan, flight.finished)
+        for request in flight.finished:
+            request.finish_s = flight.end_s
+            self.outstanding_requests -= 1
+            self.on_finish(request, self.index)
+
+    def _launch(self, start_s: float, plan: StepPlan) -> _Flight:
+        """One step: all that will be known of it when it has ended."""
         shape = plan.shape()
         time = self.timer.step(shape)
-        for request in plan.regrouped:
-            request.last_token_s = start_s  # its last token came when the step before this one ended
         for request in plan.admitted:
             request.scheduled_s = start_s
-        running, kv_used = len(self.engine.running), self.engine.kv.used_blocks
+        running, kv_used = len(self.engine.running) - self.engine.leaving, self.engine.kv.used_blocks
         decoding = self.engine.decoders.measured if plan.decodes else 0
         end_s = start_s + time.total_s
-        yield At(self.env, end_s, REPLICA_ORDER + self.index)
-        finished = self.engine.complete(plan)
+        finished = self.engine.launch(plan)
         if decoding:
             self.gaps.add(time.total_s, decoding)
         for request in plan.sampled:
@@ -119,11 +168,15 @@ class Replica:
         else:
             context = shape.decode_context_tokens
             self.log.decodes(start_s, end_s, 1, shape.decodes, context, running, kv_used, time)
-        self._finish(finished, end_s)
-        return end_s
+        return _Flight(end_s, plan, finished)
 
-    def _decode(self, start_s: float, plan: StepPlan, steps: int) -> Generator[simpy.Event, None, float]:
-        """Up to `steps` equal decode steps, fewer when an arrival cuts them short."""
+    def _decode(
+        self, start_s: float, plan: StepPlan, steps: int, before: _Flight | None
+    ) -> Generator[simpy.Event, None, _Flight | None]:
+        """Up to `steps` equal decode steps, fewer when an arrival cuts them short.
+
+        `before` is the step under way. Returns the one under way then, if steps are decided ahead.
+        """
         engine = self.engine
         running, decoding = len(engine.running), engine.decoders.measured
         # What lies beyond the next arrival would be computed in vain, if that arrival can change anything.
@@ -133,24 +186,23 @@ class Replica:
         gaps_s, time = self.timer.decode_run(plan.decodes, plan.decode_context_tokens, steps)
         self._step_s = gaps_s[-1]
         ends_s = list(accumulate(gaps_s, initial=start_s))
-        steps = min(len(gaps_s), self._step_reached(ends_s, until_s, 1))
-        run = self._run = _Run(steps, ends_s, At(self.env, ends_s[steps], REPLICA_ORDER + self.index))
+        steps = min(len(gaps_s), self._steps_until(until_s, ends_s))
+        end = At(self.env, ends_s[steps - self.ahead], REPLICA_ORDER + self.index)
+        run = self._run = _Run(steps, ends_s, end)
         yield run.end
         self._run = None
         steps = run.steps
         end_s = ends_s[steps]
         engine.repeat(steps)
         kv_used = engine.kv.used_blocks
-        finished = engine.complete(plan, steps)
+        flight = _Flight(end_s, plan, engine.launch(plan, steps))
         if decoding:
             self.gaps.add_run(gaps_s[:steps], decoding)
         context = plan.decode_context_tokens
         self.log.decodes(start_s, end_s, steps, plan.decodes, context, running, kv_used, time)
-        self._finish(finished, end_s)
-        return end_s
-
-    def _finish(self, finished: list[Request], end_s: float) -> None:
-        for request in finished:
-            request.finish_s = end_s
-            self.outstanding_requests -= 1
-            self.on_finish(request, self.index)
+        if before is not None:
+            self._landed(before)
+        if self.ahead:
+            return flight
+        self._landed(flight)
+        return None

@@ -30,6 +30,7 @@ def simulate(
     request_overhead_s: float = 0.0,
     warmup_s: float = 0.0,
     cooldown_s: float = 0.0,
+    decide_ahead: bool = False,
     fast_forward: bool = True,
     progress: Callable[[int, int], None] | None = None,
 ) -> Record:
@@ -37,6 +38,7 @@ def simulate(
 
     A request reaches the router `request_overhead_s` after it was sent. Those sent in the first
     `warmup_s`, or in the last `cooldown_s` before the last one is sent, are served but not measured.
+    `decide_ahead` is asynchronous scheduling: a step is decided while the one before it is under way.
     `fast_forward` off simulates every step on its own; the tables must come out the same.
     `progress` is called with (requests done, requests) now and then. Raises ServecastError when a
     request can never be served, or when a cool-down is asked of a closed loop, whose last arrival
@@ -65,7 +67,10 @@ def simulate(
     forecast = Forecast()
     own_forecast = forecast if replicas == 1 else Forecast()  # whose a request will be is not known before
     fleet = [
-        Replica(env, index, make_engine(), timer, gaps, finish, own_forecast, fast_forward, closed_loop)
+        Replica(
+            env, index, make_engine(), timer, gaps, finish, own_forecast, fast_forward, closed_loop,
+            decide_ahead,
+        )  # fmt: skip
         for index in range(replicas)
     ]
     choose = router.start(stream(seed, "router"))

@@ -153,7 +153,7 @@ class PagedKVCache:
         self.key(request, after if after < known else known)
 
     def key(self, request: Request, tokens: int) -> None:
-        """The request's first `tokens` tokens are known: its full blocks up to there have a key from now on."""
+        """The request's first `tokens` tokens are known: its full blocks up to there have a key now."""
         if tokens > request.keyed_tokens:
             request.keyed_tokens = tokens
             if request.segments is not None:

@@ -75,6 +75,7 @@ def cases(draw: st.DrawFn) -> Case:
         draw(st.sampled_from(TIMERS)),
         {
             "replicas": draw(st.integers(1, 3)),
+            "decide_ahead": draw(st.booleans()),
             "ordering": ordering,
             "router": router,
             "request_overhead_s": draw(st.sampled_from([0.0, 0.004, 1 / 64])),
