@@ -56,6 +56,10 @@ class Profile:
     inter_node_bandwidth_bytes_per_s: float
     inter_node_latency_s: float
     pcie_bandwidth_bytes_per_s: float
+    all_reduce_one_shot_s: float | None
+    """Start and barriers of an all-reduce in which every GPU reads all others' data; None: rings alone."""
+    all_reduce_two_shot_s: float | None
+    """The same of one that reduces and gathers in two passes over a share each."""
     gpus_per_node: int
     power_w: float
     price_usd_per_hour: float | None
@@ -132,9 +136,11 @@ def _parse(file: Path) -> Profile:
         inter_node_bandwidth_bytes_per_s=facts.number("inter_node_bandwidth_bytes_per_s"),
         inter_node_latency_s=facts.number("inter_node_latency_s", zero=True),
         pcie_bandwidth_bytes_per_s=facts.number("pcie_bandwidth_bytes_per_s"),
+        all_reduce_one_shot_s=facts.optional("all_reduce_one_shot_s"),
+        all_reduce_two_shot_s=facts.optional("all_reduce_two_shot_s"),
         gpus_per_node=int(gpus),
         power_w=facts.number("power_w"),
-        price_usd_per_hour=facts.number("price_usd_per_hour") if content.get("price_usd_per_hour") else None,
+        price_usd_per_hour=facts.optional("price_usd_per_hour"),
         kernel_latency_s=facts.number("kernel_latency_s", zero=True),
         derates=Derates(**shares),
         sources=facts.sources,
@@ -150,7 +156,7 @@ class _Facts:
     def __init__(self, file: Path, content: dict[str, Any]) -> None:
         self.file, self.content = file, content
         self.sources: dict[str, str] = {}
-        self.read: set[str] = {"price_usd_per_hour"}
+        self.read: set[str] = set()
 
     def text(self, name: str) -> str:
         self.read.add(name)
@@ -176,6 +182,10 @@ class _Facts:
             raise ProfileError(f"{self.file}: fact {name!r} must be a positive number, not {value!r}")
         self.sources[name] = str(entry["source"])
         return float(value)
+
+    def optional(self, name: str) -> float | None:
+        self.read.add(name)
+        return self.number(name) if self.content.get(name) else None
 
     def share(self, name: str) -> float:
         value = self.number(name)

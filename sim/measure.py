@@ -38,6 +38,7 @@ def measure(
         request_overhead_s=said.engine.host_request_s or 0.0,
         warmup_s=said.measure.warmup,
         cooldown_s=said.measure.cooldown,
+        decide_ahead=bool(said.engine.async_scheduling),
         fast_forward=fast_forward,
         progress=progress,
     )

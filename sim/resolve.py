@@ -178,7 +178,7 @@ def _timing(engine: Engine) -> EngineTiming:
         host_step_s=given.host_step_s,
         host_seq_s=given.host_seq_s,
         host_exposed_s=given.host_exposed_s,
-        overlap=given.host_overlap,
+        overlap=given.async_scheduling,
         cudagraph_sizes=given.cudagraph_capture_sizes,
         eager_launch_s=given.eager_launch_s,
     )

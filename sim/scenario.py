@@ -115,7 +115,7 @@ class Engine(Section):
     kv_cache_dtype: Annotated[Literal["auto", "bf16", "fp16", "fp8"], BeforeValidator(_dtype)] | None = None
     """Number format of the KV cache; auto: as dtype."""
     async_scheduling: bool | None = None
-    """Plan a step while the one before it runs. Not modelled yet: true is refused."""
+    """Decide a step while the one before it runs: hides the host's work; new requests wait one step more."""
     cudagraph_capture_sizes: tuple[Count, ...] | None = None
     """Batch sizes that steps are padded to; []: no CUDA graphs; default: vLLM's list for these limits."""
     host_step_s: Seconds | None = None
@@ -124,19 +124,10 @@ class Engine(Section):
     """Further host work for every request in the step."""
     host_exposed_s: Seconds | None = None
     """The part of it that never hides behind the GPU."""
-    host_overlap: bool | None = None
-    """The host prepares a step while the GPU computes the one before."""
     host_request_s: Seconds | None = None
     """Time from a request's arrival at the API server to its arrival in the engine's queue."""
     eager_launch_s: Seconds | None = None
     """Host time to launch one kernel when no CUDA graph fits the step."""
-
-    @field_validator("async_scheduling")
-    @classmethod
-    def _synchronous(cls, value: bool | None) -> bool | None:
-        if value:
-            raise ValueError("async scheduling is not modelled yet; write false, or leave the key out")
-        return value
 
 
 _LONGEST_WITHOUT_UNIT_S = 10

@@ -182,7 +182,7 @@ class Replica:
         # What lies beyond the next arrival would be computed in vain, if that arrival can change anything.
         until_s = inf if engine.waiting else self.forecast.next_s
         if until_s - start_s < steps * self._step_s:
-            steps = min(steps, int((until_s - start_s) / self._step_s) + 2)
+            steps = min(steps, max(int((until_s - start_s) / self._step_s), 0) + 2)
         gaps_s, time = self.timer.decode_run(plan.decodes, plan.decode_context_tokens, steps)
         self._step_s = gaps_s[-1]
         ends_s = list(accumulate(gaps_s, initial=start_s))

@@ -68,9 +68,17 @@ def simulate(
     own_forecast = forecast if replicas == 1 else Forecast()  # whose a request will be is not known before
     fleet = [
         Replica(
-            env, index, make_engine(), timer, gaps, finish, own_forecast, fast_forward, closed_loop,
+            env,
+            index,
+            make_engine(),
+            timer,
+            gaps,
+            finish,
+            own_forecast,
+            fast_forward,
+            closed_loop,
             decide_ahead,
-        )  # fmt: skip
+        )
         for index in range(replicas)
     ]
     choose = router.start(stream(seed, "router"))

@@ -12,8 +12,8 @@ from sim.models.operations import Amount, Operation
 def seconds(operation: Operation, profile: Profile) -> Amount:
     """Seconds of one run of `operation`: one per step if its amounts are arrays.
 
-    max(flops / sustained FLOP/s, bytes / sustained bytes/s) + the device's kernel latency; collectives as a
-    ring over the links of a node, or of the network where the ranks fill more than one node.
+    max(flops / sustained FLOP/s, bytes / sustained bytes/s) + the device's kernel latency; collectives over the
+    links of a node, or of the network where the ranks fill more than one node.
     """
     return roof(operation, profile) + profile.kernel_latency_s
 
@@ -21,7 +21,7 @@ def seconds(operation: Operation, profile: Profile) -> Amount:
 def roof(operation: Operation, profile: Profile) -> Amount:
     """The same without the kernel latency."""
     if operation.kind in ("all_reduce", "all_gather"):
-        return _ring(operation, profile)
+        return _collective(operation, profile)
     compute, memory = sustained(operation, profile)
     moving: Amount = operation.bytes / memory
     if compute is None:
@@ -48,6 +48,31 @@ def larger(a: Amount, b: Amount) -> Amount:
         result: NDArray[Any] = np.maximum(a, b)
         return result
     return max(a, b)
+
+
+_SHOT_BYTES = 8 << 20
+_ONE_SHOT_BYTES = {3: 512 << 10, 4: 512 << 10, 5: 256 << 10, 6: 256 << 10, 7: 256 << 10, 8: 256 << 10}
+
+
+def _collective(operation: Operation, profile: Profile) -> Amount:
+    """Small all-reduces inside a node go straight through the peers' memory, as in vLLM; the rest is a ring.
+
+    One shot, every GPU reading (r-1) * bytes: two GPUs always, up to four below 512 KiB, up to eight below
+    256 KiB; else two shots of (r-1)/r * bytes each; from 8 MiB on a ring. Source: vLLM,
+    csrc/custom_all_reduce.cuh and its max_size.
+    """
+    ring = _ring(operation, profile)
+    ranks, payload = operation.ranks, operation.comm_bytes
+    one, two = profile.all_reduce_one_shot_s, profile.all_reduce_two_shot_s
+    if operation.kind != "all_reduce" or one is None or two is None or ranks > profile.gpus_per_node:
+        return ring
+    bandwidth = profile.intra_node_bandwidth_bytes_per_s * profile.derates.link_bandwidth
+    two_shots = two + payload * (2 * (ranks - 1) / ranks) / bandwidth
+    one_shot = one + payload * (ranks - 1) / bandwidth
+    limit = _SHOT_BYTES if ranks == 2 else _ONE_SHOT_BYTES.get(ranks, 0)
+    small: Amount = np.where(np.asarray(payload) < limit, one_shot, two_shots)
+    time: Amount = np.where(np.asarray(payload) < _SHOT_BYTES, small, ring)
+    return time if isinstance(payload, np.ndarray) else float(time)
 
 
 def _ring(operation: Operation, profile: Profile) -> Amount:

@@ -13,7 +13,8 @@ from sim.lockstep import lockstep
 
 LOGS = [
     "01_light", "02_heavy_tokens", "03_kv_pressure", "06_long_chunked", "10_prefix_sharing", "13_priority",
-    "15_max_num_seqs", "17_mixed", "19_async_heavy", "21_burst_offline", "23_no_chunking_heavy", "25_watermark_lone",
+    "15_max_num_seqs", "17_mixed", "19_async_heavy", "21_burst_offline",
+    "23_no_chunking_heavy", "25_watermark_lone",
 ]  # fmt: skip
 
 
