@@ -41,9 +41,7 @@ class Choice:
             serialization=core_schema.plain_serializer_function_ser_schema(self._dump, info_arg=True),
         )
 
-    def __get_pydantic_json_schema__(
-        self, schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> dict[str, Any]:
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         """Every built-in by name and by its parameters, and the form of the user's own code."""
         outer = _in_schema.get()
         if self.package in outer:  # an option that holds a choice of its own kind
@@ -112,9 +110,7 @@ def name_of(instance: Any) -> str:
 
 def options(package: str) -> dict[str, type]:
     """Every built-in option of `package`, by name, in alphabetical order; imports all of its modules."""
-    found = (
-        (name, _offered(importlib.import_module(f"{package}.{name}"))) for name in _module_names(package)
-    )
+    found = ((name, _offered(importlib.import_module(f"{package}.{name}"))) for name in _module_names(package))
     return {name: cls for name, cls in found if cls is not None}
 
 
@@ -142,9 +138,7 @@ def _split(package: str, value: Any) -> tuple[str, Mapping[str, Any]]:
             return name, parameters or {}
         raise _error(f"write the parameters of {name!r} as a mapping, {{{name}: {{parameter: value}}}}")
     names = ", ".join(options(package))
-    raise _error(
-        f"write one name, or one name with its parameters, {{name: {{parameter: value}}}}; known: {names}"
-    )
+    raise _error(f"write one name, or one name with its parameters, {{name: {{parameter: value}}}}; known: {names}")
 
 
 def _find(package: str, name: str) -> type:

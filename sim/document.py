@@ -89,9 +89,7 @@ def _construct(loader: "_Loader", node: yaml.Node, path: KeyPath, lines: dict[Ke
     if isinstance(node, yaml.CollectionNode) and node.tag not in _PLAIN:
         raise yaml.MarkedYAMLError(problem=f"unknown tag {node.tag!r}", problem_mark=node.start_mark)
     if isinstance(node, yaml.SequenceNode):
-        return [
-            _construct(loader, child, (*path, str(index)), lines) for index, child in enumerate(node.value)
-        ]
+        return [_construct(loader, child, (*path, str(index)), lines) for index, child in enumerate(node.value)]
     if isinstance(node, yaml.MappingNode):
         _refuse_duplicates(loader, node)
         loader.flatten_mapping(node)  # `<<` merges

@@ -60,6 +60,8 @@ class Profile:
     """Start and barriers of an all-reduce in which every GPU reads all others' data; None: rings alone."""
     all_reduce_two_shot_s: float | None
     """The same of one that reduces and gathers in two passes over a share each."""
+    all_reduce_shot_bandwidth_bytes_per_s: float | None
+    """What these two read and write over the links, per GPU."""
     gpus_per_node: int
     power_w: float
     price_usd_per_hour: float | None
@@ -113,9 +115,7 @@ def _parse(file: Path) -> Profile:
     facts = _Facts(file, content)
     provenance = facts.text("provenance")
     if provenance not in _PROVENANCE:
-        raise ProfileError(
-            f"{file}: 'provenance' is {provenance!r}; it must be one of {', '.join(_PROVENANCE)}"
-        )
+        raise ProfileError(f"{file}: 'provenance' is {provenance!r}; it must be one of {', '.join(_PROVENANCE)}")
     peaks = {dtype: facts.number(f"peak_flops.{dtype}") for dtype in facts.keys_of("peak_flops")}
     if "bf16" not in peaks:
         raise ProfileError(f"{file}: fact 'peak_flops.bf16' is missing")
@@ -138,6 +138,7 @@ def _parse(file: Path) -> Profile:
         pcie_bandwidth_bytes_per_s=facts.number("pcie_bandwidth_bytes_per_s"),
         all_reduce_one_shot_s=facts.optional("all_reduce_one_shot_s"),
         all_reduce_two_shot_s=facts.optional("all_reduce_two_shot_s"),
+        all_reduce_shot_bandwidth_bytes_per_s=facts.optional("all_reduce_shot_bandwidth_bytes_per_s"),
         gpus_per_node=int(gpus),
         power_w=facts.number("power_w"),
         price_usd_per_hour=facts.optional("price_usd_per_hour"),

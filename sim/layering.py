@@ -55,11 +55,7 @@ def _over(kinds: list[Any], below: Any, above: Any) -> Any:
 def _kinds(model: type[BaseModel], key: str) -> list[Any]:
     """What may stand at `key`: the Choices and section models in its annotation."""
     field = model.model_fields.get(key)
-    return (
-        []
-        if field is None
-        else [*_inside(field.annotation), *(m for m in field.metadata if isinstance(m, Choice))]
-    )
+    return [] if field is None else [*_inside(field.annotation), *(m for m in field.metadata if isinstance(m, Choice))]
 
 
 def _inside(annotation: Any) -> Iterator[Any]:

@@ -86,9 +86,7 @@ def _read_trace(path: Path, settings: dict[str, Any]) -> tuple[list[Request], li
                     raise ValueError("lengths must be at least 1 and arrival_us at least 0")
                 if rows and int(row["arrival_us"]) < rows[-1][1]:
                     raise ValueError("arrival_us is earlier than on the line before; sort the lines by it")
-                rows.append(
-                    (str(row["id"]), int(row["arrival_us"]), prompt, lengths, int(row.get("priority", 0)))
-                )
+                rows.append((str(row["id"]), int(row["arrival_us"]), prompt, lengths, int(row.get("priority", 0))))
             except (ValueError, KeyError, TypeError) as error:
                 raise TraceError(f"{path}, line {number}: not a request ({error!r})") from None
     repeated = {name for _, _, prompt, _, _ in rows for name, _ in prompt}

@@ -36,6 +36,7 @@ def measure(
         router=said.cluster.router,
         seed=said.seed,
         request_overhead_s=said.engine.host_request_s or 0.0,
+        output_overhead_s=said.engine.host_output_s or 0.0,
         warmup_s=said.measure.warmup,
         cooldown_s=said.measure.cooldown,
         decide_ahead=bool(said.engine.async_scheduling),
@@ -130,9 +131,7 @@ def _warnings(setup: Setup, table: RequestTable, record: Record, context: RunCon
     ]
     if setup.scenario.variants:
         names = ", ".join(setup.scenario.variants)
-        found.append(
-            f"this is the base scenario; its variants were not run: {names} (choose one with --variant)"
-        )
+        found.append(f"this is the base scenario; its variants were not run: {names} (choose one with --variant)")
     return [text for text in found if text]
 
 
@@ -150,9 +149,7 @@ def _extrapolated(steps: Columns) -> str:
     if not outside:
         return ""
     share = outside / int(steps["steps"].sum())
-    return (
-        f"{share:.1%} of the steps lie outside the profile's measured range, so their times are extrapolated"
-    )
+    return f"{share:.1%} of the steps lie outside the profile's measured range, so their times are extrapolated"
 
 
 def _left_out(table: RequestTable, requests: Columns, setup: Setup) -> list[str]:
@@ -163,9 +160,7 @@ def _left_out(table: RequestTable, requests: Columns, setup: Setup) -> list[str]
     truncated = int(np.sum(kept & (requests["output_tokens"] < asked)))
     found = []
     if rejected:
-        found.append(
-            f"{rejected} requests rejected: their prompts reach engine.max_model_len ({longest} tokens)"
-        )
+        found.append(f"{rejected} requests rejected: their prompts reach engine.max_model_len ({longest} tokens)")
     if truncated:
         found.append(f"{truncated} outputs cut short at engine.max_model_len ({longest} tokens)")
     if table.skipped_rows:

@@ -123,9 +123,7 @@ def _filled(engine: Engine, model: Model, profile: hardware.Profile) -> dict[str
     values: dict[str, Any] = {k: defaults.get(k) if v is None else v for k, v in given.items()}
     longest = values["max_model_len"] = engine.max_model_len or model.max_position
     if longest > model.max_position:
-        raise ScenarioError(
-            f"max_model_len {longest} is more than the {model.max_position} positions of {model.name}"
-        )
+        raise ScenarioError(f"max_model_len {longest} is more than the {model.max_position} positions of {model.name}")
     if engine.max_num_batched_tokens is None:
         most = min(values["max_num_batched_tokens"], values["max_num_seqs"] * longest)
         values["max_num_batched_tokens"] = most if values["enable_chunked_prefill"] else max(most, longest)

@@ -60,9 +60,7 @@ class Result:
 
     def __repr__(self) -> str:
         counts = self.summary["requests"]
-        return (
-            f"<Result of {self.scenario.name!r}: {counts['finished']} of {counts['total']} requests finished>"
-        )
+        return f"<Result of {self.scenario.name!r}: {counts['finished']} of {counts['total']} requests finished>"
 
     @property
     def warnings(self) -> list[str]:

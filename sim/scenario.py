@@ -33,9 +33,7 @@ Count = Annotated[int, Field(ge=1)]
 class Section(BaseModel):
     """A part of a scenario: frozen, no unknown keys, and true/false never taken for 1/0."""
 
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, validate_default=True, use_attribute_docstrings=True
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, use_attribute_docstrings=True)
 
     @field_validator("*", mode="before")
     @classmethod
@@ -126,6 +124,8 @@ class Engine(Section):
     """The part of it that never hides behind the GPU."""
     host_request_s: Seconds | None = None
     """Time from a request's arrival at the API server to its arrival in the engine's queue."""
+    host_output_s: Seconds | None = None
+    """Time to hand one token to its client; all of a step's tokens wait for each other."""
     eager_launch_s: Seconds | None = None
     """Host time to launch one kernel when no CUDA graph fits the step."""
 
@@ -207,9 +207,7 @@ class Scenario(Section):
         Raises ScenarioError when there is no such variant.
         """
         if name not in self.variants:
-            raise ScenarioError(
-                f"scenario {self.name!r} has no variant {name!r}{nearest(name, self.variants)}"
-            )
+            raise ScenarioError(f"scenario {self.name!r} has no variant {name!r}{nearest(name, self.variants)}")
         written = {**self.written(), "variants": {}, "name": f"{self.name}, {name}"}
         return _checked([Document(written, self.name), Document(self.variants[name], f"variant {name!r}")])
 

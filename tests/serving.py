@@ -56,9 +56,7 @@ def steps_of(engine: Engine, requests: list[Request], most: int = 10_000) -> lis
     return plans
 
 
-def table(
-    arrival_s: ArrayLike, prompt_tokens: ArrayLike, output_tokens: ArrayLike, **columns: Any
-) -> RequestTable:
+def table(arrival_s: ArrayLike, prompt_tokens: ArrayLike, output_tokens: ArrayLike, **columns: Any) -> RequestTable:
     """A request table whose scalar columns are repeated."""
     arrival_s = np.asarray(arrival_s, float)
     return RequestTable.of(

@@ -222,9 +222,7 @@ def test_help_starts_fast(tmp_path: Path) -> None:
     assert min(times) < 0.5
 
 
-def test_no_arguments_show_the_help(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_no_arguments_show_the_help(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     servecast(monkeypatch)
     assert "Usage" in "".join(capsys.readouterr())
 
@@ -245,9 +243,7 @@ def test_the_bar_waits_and_goes_away(monkeypatch: pytest.MonkeyPatch) -> None:
         assert progress.bar is None
 
 
-def test_a_terminal_without_unicode_gets_a_report_all_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_terminal_without_unicode_gets_a_report_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONIOENCODING", "ascii")
     done = apart("run", "quickstart", *SMALL, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")

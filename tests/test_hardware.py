@@ -38,10 +38,7 @@ def test_every_fact_has_a_source(name: str) -> None:
         known = ("datasheet:", "imported:", "assumed:", "measured:")
         assert source.startswith(known) or fact == "price_usd_per_hour", (fact, source)
     if profile.price_usd_per_hour is not None:
-        assert (
-            "as of" in profile.sources["price_usd_per_hour"]
-            or "undated" in profile.sources["price_usd_per_hour"]
-        )
+        assert "as of" in profile.sources["price_usd_per_hour"] or "undated" in profile.sources["price_usd_per_hour"]
 
 
 def test_h100_datasheet() -> None:

@@ -30,6 +30,7 @@ BASE: dict[str, Any] = {
 ONE_BY_ONE = [
     "latency={linear: {base_s: 0.1, per_prefill_token_s: 0, per_decode_s: 0}}",
     "engine.host_request_s=0",
+    "engine.host_output_s=0",
     "workload={arrivals: {constant: {rate_per_s: 1}}, prompt_tokens: {fixed: {tokens: 10}}, "
     "output_tokens: {fixed: {tokens: 4}}, requests: 5}",
 ]
@@ -51,8 +52,9 @@ def test_a_hand_computed_run() -> None:
 
 
 def test_the_host_delays_every_request_by_its_share() -> None:
-    slow = sim.run(BASE, overrides=[*ONE_BY_ONE, "engine.host_request_s=30ms"])
-    assert slow.summary["mean_ttft_ms"] == pytest.approx(130)
+    slow = sim.run(BASE, overrides=[*ONE_BY_ONE, "engine.host_request_s=30ms", "engine.host_output_s=2ms"])
+    assert slow.summary["mean_ttft_ms"] == pytest.approx(132)
+    assert slow.summary["mean_tpot_ms"] == pytest.approx(100)
 
 
 def test_tables_summary_and_provenance_are_there() -> None:
@@ -151,9 +153,7 @@ def warnings_of(*overrides: str) -> str:
 def test_warnings_say_what_to_know_before_believing() -> None:
     assert "not measured" in warnings_of()
     assert warnings_of("latency=linear") == ""
-    assert warnings_of("workload.requests=400", "workload.arrivals.poisson.rate_per_s=2000").startswith(
-        "saturated"
-    )
+    assert warnings_of("workload.requests=400", "workload.arrivals.poisson.rate_per_s=2000").startswith("saturated")
     assert "200 requests rejected" in warnings_of("engine.max_model_len=200")
     assert "200 outputs cut short" in warnings_of("engine.max_model_len=210")
     assert "starts empty and fills in about" in warnings_of("workload.output_tokens.fixed.tokens=2000")

@@ -81,7 +81,6 @@ def test_bare_words_follow_yaml_1_2(text: str, value: Any) -> None:
          ["line 13", "stands twice", "line 12"]),
         ("  max_num_seqs: 64", "  scheduling_policy: fcfs", ["line 12", "engine.ordering"]),
         ("  max_num_seqs: 64", "  replicas: 2", ["line 12", "it belongs under cluster:"]),
-        ("  max_num_seqs: 64", "  async_scheduling: true", ["line 12", "not modelled yet"]),
         ("  max_num_seqs: 64", "  batching: vllm_v2", ["line 12", "engine.batching", "'vllm_v1'"]),
         ("  max_num_seqs: 64", "  gpu_memory_utilization: 1.1", ["line 12", "less than or equal to 1"]),
         ("  max_num_seqs: 64", "  kv_cache_dtype: fp7", ["line 12", "'fp8'", "'fp7'"]),
@@ -118,9 +117,7 @@ def test_a_mistake_is_answered_with_file_line_key_and_mend(
         assert word in text
 
 
-@pytest.mark.parametrize(
-    "content", ["", "# nothing\n", "- 1\n", "just words\n", "a: 1\n---\nb: 2\n", "\ufeff- 1\n"]
-)
+@pytest.mark.parametrize("content", ["", "# nothing\n", "- 1\n", "just words\n", "a: 1\n---\nb: 2\n", "\ufeff- 1\n"])
 def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path, content: str) -> None:
     path = tmp_path / "x.yaml"
     path.write_text(content)
@@ -201,9 +198,7 @@ def test_an_empty_section_says_nothing(good: Path) -> None:
 
 
 def test_vllms_names_of_number_formats_are_understood(good: Path) -> None:
-    engine = load(
-        good, ["engine.dtype=bfloat16", "engine.quantization=awq", "engine.kv_cache_dtype=fp8_e4m3"]
-    ).engine
+    engine = load(good, ["engine.dtype=bfloat16", "engine.quantization=awq", "engine.kv_cache_dtype=fp8_e4m3"]).engine
     assert (engine.dtype, engine.quantization, engine.kv_cache_dtype) == ("bf16", "int4", "fp8")
 
 

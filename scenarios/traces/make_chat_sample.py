@@ -35,9 +35,7 @@ WORKLOAD = {
 def main() -> None:
     target = Path(sys.argv[1]) if len(sys.argv) > 1 else HERE / "chat-sample.csv"
     table = Workload.model_validate(WORKLOAD).table(seed=2024, base_dir=HERE)
-    rows = zip(
-        table.arrival_s.tolist(), table.prompt_tokens.tolist(), table.output_tokens.tolist(), strict=True
-    )
+    rows = zip(table.arrival_s.tolist(), table.prompt_tokens.tolist(), table.output_tokens.tolist(), strict=True)
     lines = [f"{arrival_s:.3f},{prompt},{output}\n" for arrival_s, prompt, output in rows]
     target.write_text("arrival_s,prompt_tokens,output_tokens\n" + "".join(lines), newline="\n")
 

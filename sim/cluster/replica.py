@@ -42,9 +42,10 @@ class _Run:
 
 
 class _Flight(NamedTuple):
-    """A launched step: when it ends, and who is done then."""
+    """A launched step: when it ends, when its tokens are with the clients, and who is done then."""
 
     end_s: float
+    delivered_s: float
     plan: StepPlan
     finished: list[Request]
 
@@ -55,7 +56,7 @@ class Replica:
     def __init__(
         self, env: simpy.Environment, index: int, engine: Engine, timer: StepTimer, gaps: GapLog,
         on_finish: Callable[[Request, int], None], forecast: Forecast, fast_forward: bool, closed_loop: bool,
-        decide_ahead: bool,
+        decide_ahead: bool, output_overhead_s: float,
     ) -> None:  # fmt: skip
         self.env = env
         self.index = index
@@ -66,6 +67,7 @@ class Replica:
         self.on_finish = on_finish
         self.forecast = forecast
         self.fast_forward = fast_forward
+        self.output_overhead_s = output_overhead_s
         self.ahead = 1 if decide_ahead else 0  # steps under way when the next is decided
         # Of a step end and an arrival at the same time, which comes first? See the orders in clock.py.
         self._step_reached = bisect_right if closed_loop else bisect_left
@@ -140,7 +142,7 @@ class Replica:
     def _landed(self, flight: _Flight) -> None:
         self.engine.land(flight.plan, flight.finished)
         for request in flight.finished:
-            request.finish_s = flight.end_s
+            request.finish_s = flight.delivered_s
             self.outstanding_requests -= 1
             self.on_finish(request, self.index)
 
@@ -153,12 +155,13 @@ class Replica:
         running, kv_used = len(self.engine.running) - self.engine.leaving, self.engine.kv.used_blocks
         decoding = self.engine.decoders.measured if plan.decodes else 0
         end_s = start_s + time.total_s
+        delivered_s = end_s + self.output_overhead_s * shape.sampled
         finished = self.engine.launch(plan)
         if decoding:
             self.gaps.add(time.total_s, decoding)
         for request in plan.sampled:
             if request.generated_tokens == 1:
-                request.first_token_s = end_s
+                request.first_token_s = delivered_s
             elif request.measured:
                 at_step_start = request.last_token_s == start_s
                 self.gaps.add(time.total_s if at_step_start else end_s - request.last_token_s, 1)
@@ -168,7 +171,7 @@ class Replica:
         else:
             context = shape.decode_context_tokens
             self.log.decodes(start_s, end_s, 1, shape.decodes, context, running, kv_used, time)
-        return _Flight(end_s, plan, finished)
+        return _Flight(end_s, delivered_s, plan, finished)
 
     def _decode(
         self, start_s: float, plan: StepPlan, steps: int, before: _Flight | None
@@ -195,7 +198,8 @@ class Replica:
         end_s = ends_s[steps]
         engine.repeat(steps)
         kv_used = engine.kv.used_blocks
-        flight = _Flight(end_s, plan, engine.launch(plan, steps))
+        delivered_s = end_s + self.output_overhead_s * plan.decodes
+        flight = _Flight(end_s, delivered_s, plan, engine.launch(plan, steps))
         if decoding:
             self.gaps.add_run(gaps_s[:steps], decoding)
         context = plan.decode_context_tokens

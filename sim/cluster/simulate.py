@@ -28,6 +28,7 @@ def simulate(
     router: Router,
     seed: int,
     request_overhead_s: float = 0.0,
+    output_overhead_s: float = 0.0,
     warmup_s: float = 0.0,
     cooldown_s: float = 0.0,
     decide_ahead: bool = False,
@@ -36,7 +37,8 @@ def simulate(
 ) -> Record:
     """Serve every request and record what happened.
 
-    A request reaches the router `request_overhead_s` after it was sent. Those sent in the first
+    A request reaches the router `request_overhead_s` after it was sent, and the tokens of a step reach their
+    clients `output_overhead_s` after its end for each of them. Requests sent in the first
     `warmup_s`, or in the last `cooldown_s` before the last one is sent, are served but not measured.
     `decide_ahead` is asynchronous scheduling: a step is decided while the one before it is under way.
     `fast_forward` off simulates every step on its own; the tables must come out the same.
@@ -78,6 +80,7 @@ def simulate(
             fast_forward,
             closed_loop,
             decide_ahead,
+            output_overhead_s,
         )
         for index in range(replicas)
     ]

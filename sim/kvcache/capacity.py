@@ -136,9 +136,7 @@ def split_memory(
     raise CapacityError(_refusal(split, longest, _mends(model, split, longest, fits, profile.gpus_per_node)))
 
 
-def activation_bytes(
-    model: Model, tensor_parallel: int, max_num_batched_tokens: int, max_num_seqs: int
-) -> int:
+def activation_bytes(model: Model, tensor_parallel: int, max_num_batched_tokens: int, max_num_seqs: int) -> int:
     """Peak of the tensors alive at once in the largest step, on one GPU.
 
     The larger of the widest point of a layer (residual, block input and output; the MLP's gate, up and

@@ -240,6 +240,4 @@ class PagedKVCache:
                 f"INV-2: {self.free_blocks} blocks are free, {self.unkeyed_blocks} unkeyed, {cached} cached"
             )
         if self.free_blocks + held_blocks != self.num_blocks:
-            raise AssertionError(
-                f"INV-2: {self.free_blocks} free and {held_blocks} held of {self.num_blocks} blocks"
-            )
+            raise AssertionError(f"INV-2: {self.free_blocks} free and {held_blocks} held of {self.num_blocks} blocks")

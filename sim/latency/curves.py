@@ -115,8 +115,7 @@ class PrefillGrid:
     def scaled_by(self, roof: Any) -> "PrefillGrid":
         """Fix the roofline, a function roof(new, context) -> seconds, that the times are compared with."""
         self._ratios = [
-            (new, [c for c, _ in row], [time_s / roof(new, c) for c, time_s in row])
-            for new, row in self._points
+            (new, [c for c, _ in row], [time_s / roof(new, c) for c, time_s in row]) for new, row in self._points
         ]
         return self
 

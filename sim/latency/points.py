@@ -53,10 +53,12 @@ COLUMNS: dict[str, Columns] = {
     "all_reduce": Columns(("ranks",), ("bytes",)),
     "all_gather": Columns(("ranks",), ("bytes",)),
     **{name: Columns((), ("bytes",)) for name in ELEMENTWISE},
-    # Kept with the profile, read by no latency model yet: copies over bytes, launches.
+    # Kept with the profile, read by no latency model yet: copies over bytes, launches of m kernels, the host's
+    # part of a step of m sequences.
     **{name: Columns((), ("bytes",)) for name in ("copy_d2d", "copy_h2d", "copy_d2h", "send_recv")},
     "launch_eager": Columns((), ("m",)),
     "launch_graph": Columns((), ("m",)),
+    "host_step": Columns((), ("m",)),
 }
 
 Key = tuple[str, ...]

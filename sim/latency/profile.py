@@ -234,9 +234,7 @@ class ProfileTimer:
         line = self._lines[decodes]
         if line is None:
             context = self._context
-            operation = decode_attention(
-                context.model, decodes, decodes, context.tensor_parallel, context.kv_dtype
-            )
+            operation = decode_attention(context.model, decodes, decodes, context.tensor_parallel, context.kv_dtype)
             one = self._curves.decode(operation)
             layers = float(operation.times)
             line = ContextLine(

@@ -64,9 +64,11 @@ def _collective(operation: Operation, profile: Profile) -> Amount:
     ring = _ring(operation, profile)
     ranks, payload = operation.ranks, operation.comm_bytes
     one, two = profile.all_reduce_one_shot_s, profile.all_reduce_two_shot_s
-    if operation.kind != "all_reduce" or one is None or two is None or ranks > profile.gpus_per_node:
+    bandwidth = profile.all_reduce_shot_bandwidth_bytes_per_s
+    if one is None or two is None or bandwidth is None:
         return ring
-    bandwidth = profile.intra_node_bandwidth_bytes_per_s * profile.derates.link_bandwidth
+    if operation.kind != "all_reduce" or ranks > profile.gpus_per_node:
+        return ring
     two_shots = two + payload * (2 * (ranks - 1) / ranks) / bandwidth
     one_shot = one + payload * (ranks - 1) / bandwidth
     limit = _SHOT_BYTES if ranks == 2 else _ONE_SHOT_BYTES.get(ranks, 0)

@@ -100,6 +100,4 @@ def _refuse(wrong: NDArray[Any], steps: Columns, what: str) -> None:
     rows = np.flatnonzero(wrong)
     if rows.size:
         row = int(rows[0])
-        raise InvariantError(
-            f"INV-4: {what}, first on replica {steps['replica'][row]} at {steps['start_s'][row]!r} s"
-        )
+        raise InvariantError(f"INV-4: {what}, first on replica {steps['replica'][row]} at {steps['start_s'][row]!r} s")

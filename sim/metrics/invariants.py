@@ -54,9 +54,7 @@ def littles_law(requests: Columns, steps: Columns, context: RunContext) -> Littl
     )
 
 
-def check_littles_law(
-    requests: Columns, steps: Columns, context: RunContext, tolerance: float = 1e-6
-) -> None:
+def check_littles_law(requests: Columns, steps: Columns, context: RunContext, tolerance: float = 1e-6) -> None:
     """Raise InvariantError unless both sides of Little's law agree, where both can be had."""
     law = littles_law(requests, steps, context)
     if law is not None and law.relative_error > tolerance:

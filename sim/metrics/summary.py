@@ -76,9 +76,7 @@ def _latency_fields(requests: Columns, itl_bins: NDArray[Any], itl_counts: NDArr
         if name == "tpot":
             tables["itl"] = itl_statistics(itl_bins, itl_counts, requests)
     return {
-        f"{statistic}_{name}_ms": value * 1e3
-        for name, table in tables.items()
-        for statistic, value in table.items()
+        f"{statistic}_{name}_ms": value * 1e3 for name, table in tables.items() for statistic, value in table.items()
     }
 
 

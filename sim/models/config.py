@@ -56,9 +56,7 @@ def parse(config: Mapping[str, Any], *, name: str, source: str) -> Model:
             f"supported are {_SUPPORTED}"
         )
     if kind not in _FAMILIES:
-        raise ModelError(
-            f"{source}: field 'model_type' is {kind!r}, which is not modelled; supported are {_SUPPORTED}"
-        )
+        raise ModelError(f"{source}: field 'model_type' is {kind!r}, which is not modelled; supported are {_SUPPORTED}")
     model = _FAMILIES[kind](_Fields(text, source), name)
     if model.heads % model.kv_heads:
         raise ModelError(
@@ -220,9 +218,7 @@ def _qwen_window(fields: _Fields, model: Model) -> Model:
 
 def _checked_mixture(fields: _Fields, model: Model) -> Model:
     if model.experts_per_token > model.experts:
-        raise fields.fail(
-            "num_experts_per_tok", f"is {model.experts_per_token}, more than the {model.experts} experts"
-        )
+        raise fields.fail("num_experts_per_tok", f"is {model.experts_per_token}, more than the {model.experts} experts")
     return model
 
 

@@ -70,8 +70,7 @@ class Model:
             raise ModelError(f"{self.name}: tensor_parallel {tp} does not divide its {self.heads} heads")
         if self.kv_heads % tp and tp % self.kv_heads:
             raise ModelError(
-                f"{self.name}: tensor_parallel {tp} neither divides nor is a multiple of its "
-                f"{self.kv_heads} KV heads"
+                f"{self.name}: tensor_parallel {tp} neither divides nor is a multiple of its {self.kv_heads} KV heads"
             )
         widths = (self.intermediate, self.expert_intermediate, self.shared_expert_intermediate)
         for width in widths:

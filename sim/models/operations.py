@@ -127,9 +127,7 @@ def sample_operations(model: Model, rows: Amount, tp: int = 1) -> Iterator[Opera
     yield _gemm("lm_head", 1, rows, shard, model.hidden, "bf16")
     if tp > 1:
         payload = rows * shard * ACTIVATION_BYTES
-        yield Operation(
-            "all_gather", "logits_gather", 1, 0, payload, payload * tp, comm_bytes=payload, ranks=tp
-        )
+        yield Operation("all_gather", "logits_gather", 1, 0, payload, payload * tp, comm_bytes=payload, ranks=tp)
     half = SAMPLING_BYTES_PER_LOGIT // 2
     yield _elementwise("sampling", 1, rows, read=model.vocab * half, write=model.vocab * half)
 
@@ -157,9 +155,7 @@ def prefill_attention(
     )
 
 
-def decode_attention(
-    model: Model, batch: Amount, context_tokens: Amount, tp: int, kv_dtype: str
-) -> Operation:
+def decode_attention(model: Model, batch: Amount, context_tokens: Amount, tp: int, kv_dtype: str) -> Operation:
     """Attention of `batch` single queries over `context_tokens` keys in total, their own included."""
     heads, kv_heads = model.heads_on_gpu(tp), model.kv_heads_on_gpu(tp)
     queries = batch * (heads * model.head_dim * ACTIVATION_BYTES)
@@ -197,9 +193,7 @@ def distinct_experts(experts: int, experts_per_token: int, tokens: Amount) -> Am
     return amount if isinstance(tokens, np.ndarray) else float(amount)
 
 
-def _mlp(
-    model: Model, prefix: str, layers: int, tokens: Amount, width: int, weight_dtype: str
-) -> Iterator[Operation]:
+def _mlp(model: Model, prefix: str, layers: int, tokens: Amount, width: int, weight_dtype: str) -> Iterator[Operation]:
     ups = 2 if model.gated_mlp else 1
     up = "gate_up" if model.gated_mlp else "up"
     act = ACTIVATION_BYTES
@@ -250,8 +244,7 @@ def _grouped(model: Model, name: str, tokens: Amount, n: int, k: int, weight_dty
         name,
         model.moe_layers,
         flops=tokens * (2 * picks * n * k),
-        read_bytes=touched * (n * k * weight_bytes_per_element(weight_dtype))
-        + tokens * (picks * k * ACTIVATION_BYTES),
+        read_bytes=touched * (n * k * weight_bytes_per_element(weight_dtype)) + tokens * (picks * k * ACTIVATION_BYTES),
         write_bytes=tokens * (picks * n * ACTIVATION_BYTES),
         dtype=weight_dtype,
         compute=compute_dtype(weight_dtype),

@@ -122,9 +122,7 @@ def _tail_over_time(axes: Axes, summary: Summary, timeline: pd.DataFrame) -> Non
     axes.set_yscale("log")
     shown = known[["ttft_p50_s", "ttft_p99_s"]].to_numpy().ravel()
     target_s = (summary["slo"] or {}).get("ttft_ms", 0.0) / 1e3
-    if (
-        np.nanmin(shown) / _FAR < target_s < np.nanmax(shown) * _FAR
-    ):  # further off it would flatten the curves
+    if np.nanmin(shown) / _FAR < target_s < np.nanmax(shown) * _FAR:  # further off it would flatten the curves
         axes.axhline(target_s, color=INK, lw=1, ls="--", label="SLO")
         shown = np.append(shown, target_s)
     _seconds_axis(axes, "y", shown)
@@ -165,9 +163,7 @@ def _gpu_time(axes: Axes, summary: Summary) -> None:
         if not share:
             continue
         told = percent(share)
-        axes.barh(
-            0, share, left=left, color=GPU_TIME[name], edgecolor="white", lw=0.8, label=f"{name} {told}"
-        )
+        axes.barh(0, share, left=left, color=GPU_TIME[name], edgecolor="white", lw=0.8, label=f"{name} {told}")
         if share >= 0.05:
             ink = INK if name in ("starved", "host", "decode", "padding") else "white"
             axes.text(left + share / 2, 0, told, ha="center", va="center", size=_LABEL + 0.5, color=ink)

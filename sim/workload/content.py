@@ -45,9 +45,7 @@ class Namer:
         rest = prompt_tokens - shared_tokens
         return (shared, (("own", row), rest)) if rest else (shared,)
 
-    def blocks(
-        self, hashes: Sequence[Hashable], block_size: int, row: int, prompt_tokens: int
-    ) -> Segments | None:
+    def blocks(self, hashes: Sequence[Hashable], block_size: int, row: int, prompt_tokens: int) -> Segments | None:
         """A prompt made of hashed blocks of one size, the last cut to the prompt's end; None for no hashes.
 
         There may be fewer blocks than the prompt fills (the rest is its own), never more: (len(hashes) - 1)

@@ -18,9 +18,7 @@ MAX_REQUESTS = 100_000_000
 class OpenLoop(Protocol):
     """Arrivals that do not wait for answers."""
 
-    def times(
-        self, rng: np.random.Generator, count: int | None = None, duration_s: float | None = None
-    ) -> Floats:
+    def times(self, rng: np.random.Generator, count: int | None = None, duration_s: float | None = None) -> Floats:
         """Sorted arrival times in seconds, on the 1e-9 grid: the first `count`, those in [0, duration_s)."""
         ...
 
@@ -37,9 +35,7 @@ class UserLoop(Protocol):
         ...
 
 
-def renewal(
-    draw_gaps: Callable[[int], Floats], count: int | None, end: float | None, mean_gap: float
-) -> Floats:
+def renewal(draw_gaps: Callable[[int], Floats], count: int | None, end: float | None, mean_gap: float) -> Floats:
     """Running sums of drawn gaps: the first `count` of them, those below `end`, or whichever ends first.
 
     `draw_gaps(n)` gives the next n gaps; `mean_gap` only sizes the chunks. The result does not depend on
@@ -51,18 +47,14 @@ def renewal(
     expected = math.inf if end is None else end / mean_gap
     wanted = min(math.inf if count is None else count, expected + 5 * math.sqrt(expected) + 16)
     if wanted > MAX_REQUESTS:
-        raise ScenarioError(
-            f"the workload asks for about {wanted:.3g} requests; the most is {MAX_REQUESTS:.0e}"
-        )
+        raise ScenarioError(f"the workload asks for about {wanted:.3g} requests; the most is {MAX_REQUESTS:.0e}")
     gaps = draw_gaps(int(wanted))
     times = np.cumsum(gaps)
     while end is not None and (count is None or len(gaps) < count) and times[-1] < end:
         gaps = np.concatenate([gaps, draw_gaps(len(gaps))])
         times = np.cumsum(gaps)  # from the start again, so that the sums do not depend on the chunks
         if len(gaps) > 2 * MAX_REQUESTS:
-            raise ScenarioError(
-                f"more than {MAX_REQUESTS:.0e} requests arrive; lower the rate or the duration"
-            )
+            raise ScenarioError(f"more than {MAX_REQUESTS:.0e} requests arrive; lower the rate or the duration")
     times = times[:count]
     return times if end is None else times[times < end]
 

@@ -78,9 +78,7 @@ class CsvRows:
         header = self.header()
         for name in required:
             if name not in header:
-                raise TraceError(
-                    f"{self.path}, line 1: there is no column {name!r}; found {', '.join(header)}"
-                )
+                raise TraceError(f"{self.path}, line 1: there is no column {name!r}; found {', '.join(header)}")
         wanted = [name for name in (*required, *optional) if name in header]
         for name in wanted:
             if header.count(name) > 1:
@@ -88,13 +86,11 @@ class CsvRows:
         with self._lines() as lines:
             if len(list(islice(lines, 2))) < 2:
                 return  # a header alone, which Arrow does not read when its line is not ended
-        with _text_errors(self.path), open_bytes(self.path) as file:
+        with text_errors(self.path), open_bytes(self.path) as file:
             reader = arrow_csv.open_csv(
                 file,
                 read_options=arrow_csv.ReadOptions(use_threads=False, block_size=_CSV_BLOCK_BYTES),
-                parse_options=arrow_csv.ParseOptions(
-                    newlines_in_values=True, invalid_row_handler=self._note_misshapen
-                ),
+                parse_options=arrow_csv.ParseOptions(newlines_in_values=True, invalid_row_handler=self._note_misshapen),
                 convert_options=arrow_csv.ConvertOptions(
                     include_columns=wanted, column_types=dict.fromkeys(wanted, pa.string())
                 ),
@@ -137,9 +133,7 @@ class CsvRows:
             _, header = next(lines)
             for line, fields in lines:
                 if len(fields) != len(header):
-                    found.append(
-                        Place(line, None, f"{len(fields)} fields where the header has {len(header)}")
-                    )
+                    found.append(Place(line, None, f"{len(fields)} fields where the header has {len(header)}"))
                 elif (rows := rows + 1) == before_row:
                     break
         return found
@@ -147,7 +141,7 @@ class CsvRows:
     @contextmanager
     def _lines(self) -> Iterator[Iterator[tuple[int, list[str]]]]:
         """(line number, fields) of every line that is not blank."""
-        with _text_errors(self.path), open_bytes(self.path) as file:
+        with text_errors(self.path), open_bytes(self.path) as file:
             reader = csv.reader(io.TextIOWrapper(file, encoding="utf-8-sig", newline=""))
             yield _numbered(reader)
 
@@ -185,7 +179,7 @@ class JsonlRows:
 
     @contextmanager
     def _lines(self) -> Iterator[Iterator[tuple[int, str]]]:
-        with _text_errors(self.path), open_bytes(self.path) as file:
+        with text_errors(self.path), open_bytes(self.path) as file:
             text = io.TextIOWrapper(file, encoding="utf-8-sig")
             yield ((number, line) for number, line in enumerate(text, 1) if not line.isspace())
 
@@ -259,7 +253,7 @@ def describe(rows: Rows, row: int, column: str) -> str:
 
 
 @contextmanager
-def _text_errors(path: Path) -> Iterator[None]:
+def text_errors(path: Path) -> Iterator[None]:
     """Say in one sentence what the readers say in many ways."""
     try:
         yield

@@ -47,31 +47,23 @@ class Workload(BaseModel):
         given = [name for name in _SYNTHETIC if getattr(self, name) is not None]
         if self.trace is not None:
             if given:
-                raise ValueError(
-                    f"a trace brings its own requests, so {given[0]} cannot be given with it; remove one"
-                )
+                raise ValueError(f"a trace brings its own requests, so {given[0]} cannot be given with it; remove one")
             return self
         if self.arrivals is None:
             raise ValueError("give trace: (a file of requests) or arrivals: (a process that makes them)")
         self._check_lengths()
         if isinstance(self.arrivals, UserLoop):
             if self.requests is None or self.duration is not None:
-                raise ValueError(
-                    "a closed loop sends requests as answers come, so it ends by requests:, not duration:"
-                )
+                raise ValueError("a closed loop sends requests as answers come, so it ends by requests:, not duration:")
         elif self.requests is None and self.duration is None:
-            raise ValueError(
-                "arrivals need an end; give requests: (how many) or duration: (how long), or both"
-            )
+            raise ValueError("arrivals need an end; give requests: (how many) or duration: (how long), or both")
         return self
 
     def _check_lengths(self) -> None:
         apart = [name for name in ("prompt_tokens", "output_tokens") if getattr(self, name) is not None]
         if self.lengths is not None:
             if apart:
-                raise ValueError(
-                    f"lengths draws prompts and outputs together, so {apart[0]} cannot be given too"
-                )
+                raise ValueError(f"lengths draws prompts and outputs together, so {apart[0]} cannot be given too")
             if isinstance(self.prefix, RepeatedPrompts):
                 raise ValueError(
                     "repeated_prompts replaces prompts and would part them from their outputs; "
@@ -93,9 +85,7 @@ class Workload(BaseModel):
         arrival_s, loop = self._arrivals(seed)
         count = len(arrival_s)
         if count == 0:
-            raise ScenarioError(
-                "workload: no request arrives within the duration; lengthen it, or raise the rate"
-            )
+            raise ScenarioError("workload: no request arrives within the duration; lengthen it, or raise the rate")
         prompts, outputs = self._lengths(seed, count, base_dir)
         named = Named(prompts, None)
         if self.prefix is not None:
@@ -124,9 +114,7 @@ class Workload(BaseModel):
 
     def _lengths(self, seed: int, count: int, base_dir: Path) -> tuple[Ints, Ints]:
         if self.lengths is not None:
-            prompts, outputs = _located(self.lengths, base_dir).draw_pairs(
-                stream(seed, "workload.lengths"), count
-            )
+            prompts, outputs = _located(self.lengths, base_dir).draw_pairs(stream(seed, "workload.lengths"), count)
             return prompts, outputs
         prompts, outputs = (
             _located(lengths, base_dir).draw(stream(seed, f"workload.{name}"), count)
@@ -141,9 +129,7 @@ class Workload(BaseModel):
         if self.priorities is None:
             return np.zeros(count, dtype=np.int64)
         values, weights = np.array(list(self.priorities)), np.array(list(self.priorities.values()))
-        picked = stream(seed, "workload.priorities").choice(
-            len(values), size=count, p=weights / weights.sum()
-        )
+        picked = stream(seed, "workload.priorities").choice(len(values), size=count, p=weights / weights.sum())
         drawn: Ints = values[picked].astype(np.int64)
         return drawn
 
@@ -151,6 +137,4 @@ class Workload(BaseModel):
 def _located(choice: Any, base_dir: Path) -> Any:
     """The same choice with its `path`, if it has one, made to start at `base_dir`."""
     path = getattr(choice, "path", None)
-    return (
-        choice if path is None else dataclasses.replace(choice, path=str(base_dir / Path(path).expanduser()))
-    )
+    return choice if path is None else dataclasses.replace(choice, path=str(base_dir / Path(path).expanduser()))

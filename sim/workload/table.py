@@ -107,9 +107,7 @@ class RequestTable:
                     f"column {name} must be {np.dtype(kind)}[{rows}], not {column.dtype}{list(column.shape)}"
                 )
         if self.segments is not None and len(self.segments) != rows:
-            raise TraceError(
-                f"segments has {len(self.segments)} entries for {rows} requests; give one for each"
-            )
+            raise TraceError(f"segments has {len(self.segments)} entries for {rows} requests; give one for each")
         if self.closed_loop is not None:
             if self.closed_loop.users < 1:
                 raise TraceError(f"a closed loop needs at least one user, not {self.closed_loop.users}")
@@ -117,9 +115,7 @@ class RequestTable:
                 raise TraceError(f"think_s has {len(self.closed_loop.think_s)} entries for {rows} requests")
 
     def _check_values(self) -> None:
-        _refuse(
-            "arrival_s", self.arrival_s, ~np.isfinite(self.arrival_s) | (self.arrival_s < 0), "a time >= 0"
-        )
+        _refuse("arrival_s", self.arrival_s, ~np.isfinite(self.arrival_s) | (self.arrival_s < 0), "a time >= 0")
         back = np.zeros(len(self.arrival_s), dtype=bool)
         back[1:] = self.arrival_s[1:] < self.arrival_s[:-1]
         _refuse("arrival_s", self.arrival_s, back, "at or after the time of the row before")

@@ -35,9 +35,7 @@ class Content:
         """f8[count], 0 where a row gives none."""
         return np.zeros(count)
 
-    def segments(
-        self, rows: Rows, block: Block, chosen: Ints, prompt: Ints, first: int
-    ) -> list[Segments | None]:
+    def segments(self, rows: Rows, block: Block, chosen: Ints, prompt: Ints, first: int) -> list[Segments | None]:
         """What the chosen rows' prompts hold; `prompt` is their length, `first` numbers the first of them."""
         return [None] * len(chosen)
 
@@ -90,17 +88,13 @@ class NamedContent(Content):
 
     def _prompt_problems(self, prompt_ids: list[Any], prompt: Floats) -> Iterator[Problem]:
         differs = [
-            type(name) in (int, str)
-            and not math.isnan(tokens)
-            and self._lengths.setdefault(name, tokens) != tokens
+            type(name) in (int, str) and not math.isnan(tokens) and self._lengths.setdefault(name, tokens) != tokens
             for name, tokens in zip(prompt_ids, prompt.tolist(), strict=True)
         ]
         what = "not the length of an earlier row with the same prompt_id; equal ids mean equal prompts"
         yield Problem("prompt_tokens", np.array(differs), what)
 
-    def _hash_problems(
-        self, rows: Rows, block: Block, hashes: list[Any], prompt: Floats
-    ) -> Iterator[Problem]:
+    def _hash_problems(self, rows: Rows, block: Block, hashes: list[Any], prompt: Floats) -> Iterator[Problem]:
         lists = [h is None or (type(h) is list and set(map(type, h)) <= {int, str}) for h in hashes]
         yield Problem("block_hashes", ~np.array(lists), "not a list of whole numbers or texts")
         sizes = self._sizes(rows, block, len(hashes))
@@ -117,9 +111,7 @@ class NamedContent(Content):
             return np.full(count, float(self.block_size))
         return rows.numbers(block["block_size"])
 
-    def segments(
-        self, rows: Rows, block: Block, chosen: Ints, prompt: Ints, first: int
-    ) -> list[Segments | None]:
+    def segments(self, rows: Rows, block: Block, chosen: Ints, prompt: Ints, first: int) -> list[Segments | None]:
         out: list[Segments | None] = [None] * len(chosen)
         lengths = prompt.tolist()
         if (prompt_ids := _column(rows, block, "prompt_id")) is not None:

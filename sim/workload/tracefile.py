@@ -89,8 +89,7 @@ def read_trace(
     reading = _Reading(options, rows, columns, clock or rows.numbers, content or Content())
     kept = list(reading.run())
     arrival_s, prompt, output, priority = (
-        np.concatenate([part[i] for part in kept])[options.offset :] if kept else np.empty(0)
-        for i in range(4)
+        np.concatenate([part[i] for part in kept])[options.offset :] if kept else np.empty(0) for i in range(4)
     )
     segments = [s for part in kept for s in part.segments][options.offset :]
     if len(arrival_s) == 0:
@@ -126,9 +125,7 @@ def _scaled(arrival_s: Floats, options: TraceOptions) -> Floats:
 class _Reading:
     """One pass over a file, block by block, until the slice is full."""
 
-    def __init__(
-        self, options: TraceOptions, rows: Rows, columns: Columns, clock: Clock, content: Content
-    ) -> None:
+    def __init__(self, options: TraceOptions, rows: Rows, columns: Columns, clock: Clock, content: Content) -> None:
         self.options, self.rows, self.columns, self.clock, self.content = (
             options,
             rows,
@@ -167,9 +164,7 @@ class _Reading:
         bad = np.logical_or.reduce([problem.rows for problem in problems])
         latest = np.maximum.accumulate(np.concatenate([[self.latest_s], np.where(bad, -np.inf, arrival)]))
         back = ~bad & (arrival < latest[:-1])
-        problems.append(
-            Problem(self.columns.arrival, back, "earlier than the row before; sort the file by it")
-        )
+        problems.append(Problem(self.columns.arrival, back, "earlier than the row before; sort the file by it"))
         bad |= back
 
         inside = ~bad & (arrival >= self.options.start)  # the other end is where reading stops

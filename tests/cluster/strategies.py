@@ -79,6 +79,7 @@ def cases(draw: st.DrawFn) -> Case:
             "ordering": ordering,
             "router": router,
             "request_overhead_s": draw(st.sampled_from([0.0, 0.004, 1 / 64])),
+            "output_overhead_s": draw(st.sampled_from([0.0, 1e-4])),
             "warmup_s": draw(st.sampled_from([0.0, 0.1])),
             "limits": {
                 "max_model_len": LONGEST,

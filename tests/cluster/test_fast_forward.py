@@ -19,9 +19,7 @@ def content(record: Record) -> dict[str, bytes]:
 def test_same_bytes(case: Case) -> None:
     plain = serve(case.table, case.timer, fast_forward=False, group_decodes=False, **case.options)
     for fast_forward, group_decodes in ((True, True), (False, True), (True, False)):
-        fast = serve(
-            case.table, case.timer, fast_forward=fast_forward, group_decodes=group_decodes, **case.options
-        )
+        fast = serve(case.table, case.timer, fast_forward=fast_forward, group_decodes=group_decodes, **case.options)
         assert content(fast) == content(plain)
         assert fast.makespan_s == plain.makespan_s
         assert fast.counters == plain.counters

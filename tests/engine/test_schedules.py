@@ -56,9 +56,7 @@ def test_preemption_by_recomputation(group_decodes: bool, caching: bool, recompu
     block handed out.
     """
     first, second = Request(0, 0.0, 7, 6), Request(1, 0.0, 7, 3)
-    replica = engine(
-        group_decodes=group_decodes, block_size=4, num_gpu_blocks=5, enable_prefix_caching=caching
-    )
+    replica = engine(group_decodes=group_decodes, block_size=4, num_gpu_blocks=5, enable_prefix_caching=caching)
     plans = steps_of(replica, [first, second])
     assert len(plans) == 7
     assert [plan.preempted for plan in plans] == [[], [], [second], [], [], [], []]

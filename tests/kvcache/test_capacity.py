@@ -63,9 +63,7 @@ def test_fp8_cache_doubles_the_blocks() -> None:
 
 
 def test_given_blocks_replace_the_derived_ones() -> None:
-    split = split_memory(
-        models.load("llama-2-7b"), hardware.load("h100-sxm"), num_gpu_blocks=7462, max_model_len=4096
-    )
+    split = split_memory(models.load("llama-2-7b"), hardware.load("h100-sxm"), num_gpu_blocks=7462, max_model_len=4096)
     assert split.num_gpu_blocks == 7462
     assert split.usable_tokens == 7461 * 16
     assert "num_gpu_blocks given: 7,462" in split.explain()
@@ -80,9 +78,7 @@ def refusal(model: str, gpu: str, **settings: object) -> str:
 def test_model_that_does_not_fit_names_the_gpus_it_needs() -> None:
     text = refusal("llama-3.1-70b", "h100-sxm")
     assert "leaves no room for a KV cache on 1 x h100-sxm" in text
-    assert (
-        "raise tensor_parallel to at least 4" in text
-    )  # 2 hold the weights, but not 131,072 tokens of KV cache too
+    assert "raise tensor_parallel to at least 4" in text  # 2 hold the weights, but not 131,072 tokens of KV cache too
     assert "131.42 GiB" in text and "71.30 GiB" in text
     split_memory(models.load("llama-3.1-70b"), hardware.load("h100-sxm"), tensor_parallel=4)
     assert "at least 2" in refusal("llama-3.1-70b", "h100-sxm", max_model_len=8192)

@@ -129,9 +129,7 @@ def test_prefill_attention_is_recovered_to_two_per_cent(tmp_path: Path) -> None:
 def test_whole_step_on_a_measured_device(tmp_path: Path) -> None:
     """Replacing one matrix product by measured points changes the step by exactly their difference."""
     timing = EngineTiming(0.0, 0.0, 0.0, cudagraph_sizes=())
-    plain = TimerContext(
-        MODEL, hardware.load("h100-sxm"), max_num_batched_tokens=64, max_num_seqs=8, timing=timing
-    )
+    plain = TimerContext(MODEL, hardware.load("h100-sxm"), max_num_batched_tokens=64, max_num_seqs=8, timing=timing)
     measured = TimerContext(
         MODEL,
         device(tmp_path, gemm_rows([1, 64])),
@@ -148,9 +146,7 @@ def test_whole_step_on_a_measured_device(tmp_path: Path) -> None:
 
 
 @given(
-    st.lists(
-        st.tuples(st.floats(0, 1e6), st.floats(1e-9, 1)), min_size=1, max_size=8, unique_by=lambda p: p[0]
-    ),
+    st.lists(st.tuples(st.floats(0, 1e6), st.floats(1e-9, 1)), min_size=1, max_size=8, unique_by=lambda p: p[0]),
     st.floats(-10, 2e6),
 )
 def test_interpolate_like_numpy(points: list[tuple[float, float]], x: float) -> None:

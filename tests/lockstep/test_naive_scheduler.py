@@ -70,9 +70,7 @@ def _cut(prompt: list[list[Any]], most: int) -> list[list[Any]]:
     return kept
 
 
-def ours(
-    folder: Path, rows: list[dict[str, Any]], config: dict[str, Any], grouped: bool
-) -> list[dict[str, Any]]:
+def ours(folder: Path, rows: list[dict[str, Any]], config: dict[str, Any], grouped: bool) -> list[dict[str, Any]]:
     (folder / "t.jsonl").write_text("\n".join(map(json.dumps, rows)))
     (folder / "c.json").write_text(json.dumps(config))
     out = io.StringIO()

@@ -192,9 +192,7 @@ _spans = st.lists(st.tuples(st.floats(0, 2), st.floats(0.01, 2), st.integers(1, 
 
 @settings(deadline=None)
 @given(st.lists(_spans, min_size=1, max_size=3), st.integers(1, 12))
-def test_buckets_hold_what_brute_force_finds(
-    replicas: list[list[tuple[float, float, int]]], buckets: int
-) -> None:
+def test_buckets_hold_what_brute_force_finds(replicas: list[list[tuple[float, float, int]]], buckets: int) -> None:
     rows = []
     for replica, spans in enumerate(replicas):
         now = 0.0
@@ -202,9 +200,7 @@ def test_buckets_hold_what_brute_force_finds(
             rows.append((replica, now + idle, now + idle + lasts, steps))
             now += idle + lasts
     replica_, start, end, count = (np.array(column) for column in zip(*rows, strict=True))
-    table = steps_table(
-        len(rows), replica=replica_, start_s=start, end_s=end, steps=count, decodes=2, sampled=2
-    )
+    table = steps_table(len(rows), replica=replica_, start_s=start, end_s=end, steps=count, decodes=2, sampled=2)
     edges = np.linspace(0, float(end.max()), buckets + 1)
     overlap = np.minimum(end[:, None], edges[1:]) - np.maximum(start[:, None], edges[:-1])
     busy = np.maximum(overlap, 0).sum(axis=0)

@@ -144,9 +144,7 @@ def test_files_hold_the_run_and_are_the_same_bytes_twice(light: Tables, tmp_path
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
-def test_saving_again_replaces_results_and_keeps_other_files(
-    light: Tables, heavy: Tables, tmp_path: Path
-) -> None:
+def test_saving_again_replaces_results_and_keeps_other_files(light: Tables, heavy: Tables, tmp_path: Path) -> None:
     folder = saved(light, tmp_path / "out")
     (folder / "notes.txt").write_text("mine")
     saved(heavy, folder)

@@ -64,9 +64,7 @@ def test_random_split_of_a_poisson_stream_is_poisson() -> None:
     """Four replicas behind a random router are four M/D/1 queues, each with a quarter of the rate."""
     service, rho = 0.01, 0.6
     arrivals = poisson(np.random.default_rng(3), 4 * rho / service, 100_000)
-    record = serve(
-        table(arrivals, 1, 1), fixed_step(service), replicas=4, router=Random(), limits=ONE_AT_A_TIME
-    )
+    record = serve(table(arrivals, 1, 1), fixed_step(service), replicas=4, router=Random(), limits=ONE_AT_A_TIME)
     assert agrees(wait_s(record), rho * service / (2 * (1 - rho)), within=0.08)
 
 

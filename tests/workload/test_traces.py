@@ -87,9 +87,7 @@ class TestReading:
         assert table.arrival_s.tolist() == [0, 1e-7, 0.31941, 3601.31941, 3601.81941]
 
     @settings(max_examples=30, deadline=None)
-    @given(
-        st.lists(st.tuples(st.integers(0, 10**12), st.integers(1, 10**7), st.integers(1, 10**7)), min_size=1)
-    )
+    @given(st.lists(st.tuples(st.integers(0, 10**12), st.integers(1, 10**7), st.integers(1, 10**7)), min_size=1))
     def test_what_is_written_is_read(
         self, tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[int, int, int]]
     ) -> None:
@@ -298,9 +296,7 @@ class TestBadFiles:
         with pytest.raises(TraceError, match=r"line 3: TIMESTAMP is 'yesterday', not a timestamp"):
             Azure(path=str(path)).read()
         path.write_text("TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:15:46,1,1\n2022-01-01,1,1\n")
-        with pytest.raises(
-            TraceError, match=r"line 3: TIMESTAMP is '2022-01-01', earlier than the row before"
-        ):
+        with pytest.raises(TraceError, match=r"line 3: TIMESTAMP is '2022-01-01', earlier than the row before"):
             Azure(path=str(path)).read()
 
     def test_a_quoted_newline_does_not_shift_the_line(self, tmp_path: Path) -> None:

@@ -12,9 +12,7 @@ from sim.workload.table import Floats
 class AllAtOnce:
     """All requests arrive at time 0 (`vllm bench serve --request-rate inf`, and offline throughput)."""
 
-    def times(
-        self, rng: np.random.Generator, count: int | None = None, duration_s: float | None = None
-    ) -> Floats:
+    def times(self, rng: np.random.Generator, count: int | None = None, duration_s: float | None = None) -> Floats:
         """f8[count] of zeros. Raises ScenarioError without a count: a duration bounds nothing here."""
         if count is None:
             raise ScenarioError("arrivals: all_at_once needs requests: (a count)")

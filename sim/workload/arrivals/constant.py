@@ -18,9 +18,7 @@ class Constant:
 
     rate_per_s: Rate
 
-    def times(
-        self, rng: np.random.Generator, count: int | None = None, duration_s: float | None = None
-    ) -> Floats:
+    def times(self, rng: np.random.Generator, count: int | None = None, duration_s: float | None = None) -> Floats:
         """Arrival times i / rate_per_s; draws nothing from `rng`. 60 s at 1 per second are 60 requests."""
         end = None if duration_s is None else duration_s * self.rate_per_s + 1
         number = len(renewal(np.ones, count, end, 1.0))  # sums of ones are exact

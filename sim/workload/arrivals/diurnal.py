@@ -34,9 +34,7 @@ class Diurnal:
         area: Floats = until_s + self.amplitude / turn * wave
         return area
 
-    def times(
-        self, rng: np.random.Generator, count: int | None = None, duration_s: float | None = None
-    ) -> Floats:
+    def times(self, rng: np.random.Generator, count: int | None = None, duration_s: float | None = None) -> Floats:
         """Sorted arrival times in seconds."""
         end = None
         if duration_s is not None:

@@ -23,9 +23,7 @@ class Gamma:
     rate_per_s: Rate
     cv: Annotated[float, Field(ge=0.001, le=100)]
 
-    def times(
-        self, rng: np.random.Generator, count: int | None = None, duration_s: float | None = None
-    ) -> Floats:
+    def times(self, rng: np.random.Generator, count: int | None = None, duration_s: float | None = None) -> Floats:
         """Sorted arrival times in seconds."""
         shape = 1 / self.cv**2
         mean_gap = 1 / self.rate_per_s

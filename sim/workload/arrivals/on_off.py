@@ -34,9 +34,7 @@ class OnOff:
         means = np.array([self.burst_s, self.idle_s])
         drawn = np.empty((0, 2))
         while True:
-            more = (
-                rng.standard_exponential((pairs, 2)) if self.phases == "exponential" else np.ones((pairs, 2))
-            )
+            more = rng.standard_exponential((pairs, 2)) if self.phases == "exponential" else np.ones((pairs, 2))
             drawn = np.concatenate([drawn, more * means])
             ends = np.cumsum(drawn.ravel())
             areas = drawn @ np.array([self.burst_rate_per_s, self.idle_rate_per_s])
@@ -46,13 +44,9 @@ class OnOff:
                 return RateCurve.steps(starts, rates)
             pairs = len(drawn)
             if pairs > MAX_REQUESTS:
-                raise ScenarioError(
-                    "arrivals: on_off would need over 1e8 phases; lengthen burst_s and idle_s"
-                )
+                raise ScenarioError("arrivals: on_off would need over 1e8 phases; lengthen burst_s and idle_s")
 
-    def times(
-        self, rng: np.random.Generator, count: int | None = None, duration_s: float | None = None
-    ) -> Floats:
+    def times(self, rng: np.random.Generator, count: int | None = None, duration_s: float | None = None) -> Floats:
         """Sorted arrival times in seconds."""
         (phase_rng,) = rng.spawn(1)
         if duration_s is None:

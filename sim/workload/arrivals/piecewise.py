@@ -38,13 +38,9 @@ class Piecewise:
     def curve(self) -> RateCurve:
         """The rate over time."""
         starts, rates = np.array(self.rates, dtype=np.float64).T
-        return (
-            RateCurve.steps(starts, rates) if self.interpolate == "step" else RateCurve.lines(starts, rates)
-        )
+        return RateCurve.steps(starts, rates) if self.interpolate == "step" else RateCurve.lines(starts, rates)
 
-    def times(
-        self, rng: np.random.Generator, count: int | None = None, duration_s: float | None = None
-    ) -> Floats:
+    def times(self, rng: np.random.Generator, count: int | None = None, duration_s: float | None = None) -> Floats:
         """Sorted arrival times in seconds.
 
         Raises ScenarioError when the last rate is 0 and `count` requests never arrive.

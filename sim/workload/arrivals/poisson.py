@@ -19,9 +19,7 @@ class Poisson:
 
     rate_per_s: Rate
 
-    def times(
-        self, rng: np.random.Generator, count: int | None = None, duration_s: float | None = None
-    ) -> Floats:
+    def times(self, rng: np.random.Generator, count: int | None = None, duration_s: float | None = None) -> Floats:
         """Sorted arrival times in seconds."""
         end = None if duration_s is None else duration_s * self.rate_per_s
         return rounded(poisson_areas(rng, count, end) / self.rate_per_s)

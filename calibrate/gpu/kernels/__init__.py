@@ -1,0 +1,1 @@
+"""Triton kernels for what torch lacks: attention over a paged KV cache, and fused element-wise operations."""
