@@ -9,14 +9,14 @@ ended, makes them known and lets the finished go, who keep their seats and block
 """
 
 from dataclasses import dataclass
-from heapq import heapify, heappop, heappush
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from sim.decoders import DecodeGroup
 from sim.errors import ServecastError
 from sim.kvcache.paged import Hit, PagedKVCache
 from sim.plan import Chunk, StepPlan
 from sim.request import Request
+from sim.waiting import KeyQueue, WaitingQueue
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,17 @@ class Ordering(Protocol):
         """The request to preempt, of those running, which are in the order of their admission."""
 
 
+@runtime_checkable
+class QueueOrdering(Protocol):
+    """An ordering that no key of a single request can tell: it brings a queue of its own."""
+
+    def queue(self, engine: "Engine") -> WaitingQueue:
+        """A fresh queue for one replica."""
+
+    def victim(self, running: list[Request]) -> Request:
+        """As in Ordering."""
+
+
 class Batching(Protocol):
     """A batching policy: what the next step computes."""
 
@@ -86,20 +97,30 @@ class Engine:
     )  # fmt: skip
 
     def __init__(
-        self, limits: EngineLimits, batching: Batching, ordering: Ordering, group_decodes: bool = True
+        self,
+        limits: EngineLimits,
+        batching: Batching,
+        ordering: Ordering | QueueOrdering,
+        group_decodes: bool = True,
     ) -> None:
         self.limits = limits
         self.batching = batching
         self.ordering = ordering
         self.group_decodes = group_decodes
         self.kv = PagedKVCache(limits.num_gpu_blocks - 1, limits.block_size, limits.enable_prefix_caching)
-        self.waiting: list[tuple[tuple[float, ...], Request]] = []  # a heap
         self.running: dict[Request, None] = {}  # in the order of admission
         self.prefilling: dict[Request, None] = {}  # running, but not in the decode group; same order
         self.decoders = DecodeGroup(limits.block_size)
         self.leaving = 0  # running, but their last tokens are under way
         self.under_way: list[StepPlan] = []  # launched and not landed, oldest first
         self.seats_given = 0
+        self.waiting: WaitingQueue
+        self.waiting = ordering.queue(self) if isinstance(ordering, QueueOrdering) else KeyQueue(ordering.key)
+
+    @property
+    def has_seat(self) -> bool:
+        """Whether `max_num_seqs` leaves room for one more; if not, it does not matter who is next."""
+        return len(self.running) < self.limits.max_num_seqs
 
     @property
     def is_idle(self) -> bool:
@@ -112,17 +133,19 @@ class Engine:
 
     def add(self, request: Request) -> bool:
         """Put an arriving request in the queue; True when it may change a run of steady steps."""
-        heappush(self.waiting, (self.ordering.key(request), request))
-        return self.batching.may_disturb(self, request)
+        disturbs = self.waiting.push(request)
+        return disturbs or self.batching.may_disturb(self, request)
 
     def schedule(self) -> StepPlan:
         """Decide the next step.
 
         Raises ServecastError when requests wait, none runs, and none can ever be admitted.
         """
+        if self.waiting.rearranges:
+            self.waiting.refresh()
         plan = self.batching.plan(self)
         if plan.is_empty and self.waiting and not self.running and not plan.preempted:
-            stuck = self.waiting[0][1]
+            stuck = self.waiting.head
             raise ServecastError(
                 f"request {stuck.id} with {stuck.known_tokens} tokens needs "
                 f"{self.kv.blocks_for(stuck.known_tokens)} KV blocks of {self.limits.block_size} tokens, and "
@@ -138,6 +161,8 @@ class Engine:
             return 1  # seats and blocks become free when the step under way lands
         if self.decoders.named and self.waiting:
             return 1  # blocks that fill during the run could become hits of the waiting request
+        if self.waiting.rearranges and self.waiting and self.has_seat:
+            return 1  # another request could become the head, and find room
         return self.batching.steady_steps(self, plan)
 
     def repeat(self, steps: int) -> None:
@@ -211,8 +236,7 @@ class Engine:
             self.kv.key(request, request.computed_tokens)
             self.kv.free(request, may_return=False)
         else:  # preempted while its last token was under way
-            self.waiting = [entry for entry in self.waiting if entry[1] is not request]
-            heapify(self.waiting)
+            self.waiting.remove(request)
 
     def check(self) -> None:
         """Raise AssertionError unless, between two steps, every request and KV block is where it must be.
@@ -252,7 +276,7 @@ class Engine:
 
     def admit(self, request: Request, hit: Hit, new_tokens: int, plan: StepPlan) -> None:
         """Move the head of the queue into the running list and schedule its first chunk."""
-        heappop(self.waiting)
+        self.waiting.pop()
         if request.seat < 0:
             plan.admitted.append(request)
         else:
@@ -303,7 +327,7 @@ class Engine:
         self.kv.free(request, may_return=True)
         request.computed_tokens = request.keyed_tokens = 0
         request.preemptions += 1
-        heappush(self.waiting, (self.ordering.key(request), request))
+        self.waiting.push(request)
         plan.preempted.append(request)
         return given_back
 

@@ -45,7 +45,7 @@ class VllmV1:
         limits = engine.limits
         if len(engine.running) >= limits.max_num_seqs or engine.decoders.size >= limits.token_budget:
             return False
-        return engine.waiting[0][1] is request or limits.long_prefill_token_threshold_adaptive
+        return engine.waiting.head is request or limits.long_prefill_token_threshold_adaptive
 
 
 def _prefill_threshold(engine: Engine) -> int:
@@ -130,7 +130,7 @@ def _admit(engine: Engine, plan: StepPlan, budget: int, threshold: int) -> None:
     """Admit from the queue's head until tokens, seats or blocks run out; nobody overtakes."""
     limits = engine.limits
     while budget and engine.waiting and len(engine.running) < limits.max_num_seqs:
-        request = engine.waiting[0][1]
+        request = engine.waiting.head
         hit = engine.kv.lookup(request)
         new = request.known_tokens - hit.blocks * limits.block_size
         if 0 < threshold < new:
