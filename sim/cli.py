@@ -94,6 +94,48 @@ def run(
 
 
 @app.command()
+def validate(
+    scenario: Annotated[str, typer.Argument(help="A scenario's YAML file; its workload is not used.")],
+    measured: Annotated[
+        Path, typer.Option(help="A real run: CSV, JSON lines, or a detailed `vllm bench serve` JSON, plain or .gz.")
+    ],
+    set_: Annotated[
+        list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change one key: engine.max_num_seqs=64.")
+    ] = [],  # noqa: B006
+    format: Annotated[Literal["table", "json"], typer.Option(help="What to print.")] = "table",
+    plot: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Draw both runs.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write validation.json, requests.csv, picture and scenario to this folder.")
+    ] = None,
+    no_fast_forward: Annotated[
+        bool, typer.Option("--no-fast-forward", help="Simulate every step on its own: slower, same result.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print no report and no progress.")] = False,
+) -> None:
+    """Replay a real run through a scenario: measured, simulated and error of every metric."""
+    from sim.insight.validation import validate as replay
+    from sim.insight.validation.save import check_places, save
+
+    check_places(out, plot)
+    with _Progress(shown=not quiet and sys.stderr.isatty()) as progress:
+        found = replay(scenario, measured, overrides=set_, fast_forward=not no_fast_forward, progress=progress.update)
+    save(found, out, plot)
+    if quiet:
+        return
+    if format == "json":
+        from sim.report import summary_json
+
+        sys.stdout.write(summary_json(found.summary))
+        return
+    from sim.report.validation import validation_report
+
+    _console().print(validation_report(found.summary))
+    for place in (out, plot):
+        if place is not None:
+            typer.echo(f"written to {place}")
+
+
+@app.command()
 def schema() -> None:
     """Print the JSON Schema of a scenario, for editors and checkers."""
     import json

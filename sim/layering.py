@@ -16,6 +16,11 @@ _OTHER_NAMES = {
     "tp": "cluster.tensor_parallel",
     "kv_cache_blocks": "engine.num_gpu_blocks_override",
     "num_gpu_blocks": "engine.num_gpu_blocks_override",
+    "gpu_kv_blocks": "engine.num_gpu_blocks_override",
+    "gpu_blocks": "engine.num_gpu_blocks_override",
+    "kv_blocks": "engine.num_gpu_blocks_override",
+    "prefix_caching": "engine.enable_prefix_caching",
+    "chunked_prefill": "engine.enable_chunked_prefill",
     "e2e": "slo.e2el",
     "itl": "slo.tpot",
 }

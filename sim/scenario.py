@@ -223,12 +223,17 @@ class Scenario(Section):
         return yaml.safe_dump(written, sort_keys=False, allow_unicode=True, width=110)
 
 
-def load(source: Scenario | str | Path | Mapping[str, Any], overrides: Iterable[str] = ()) -> Scenario:
+def load(
+    source: Scenario | str | Path | Mapping[str, Any],
+    overrides: Iterable[str] = (),
+    workload: Mapping[str, Any] | None = None,
+) -> Scenario:
     """The scenario in a YAML file, or in a mapping; `overrides` are like "engine.max_num_seqs=64".
 
-    Relative paths start from the file's folder (for a mapping: the current one). Every variant is checked
-    too. A name without a file is that of a shipped scenario. Raises ScenarioError, in one sentence that
-    names file, line and key, for whatever cannot be understood.
+    `workload` replaces the scenario's own, which may then be absent, and drops its variants. Relative paths
+    start from the file's folder (for a mapping: the current one). Every variant is checked too. A name without
+    a file is that of a shipped scenario. Raises ScenarioError, in one sentence that names file, line and key,
+    for whatever cannot be understood.
     """
     if not isinstance(source, Scenario | Mapping | str | Path):
         raise ScenarioError(f"a scenario is a YAML file, a name or a mapping, not {source!r}")
@@ -243,6 +248,10 @@ def load(source: Scenario | str | Path | Mapping[str, Any], overrides: Iterable[
     if isinstance(overrides, str):
         overrides = [overrides]
     documents = [first, *(document.parse_override(text) for text in overrides)]
+    if workload is not None:
+        for layer in documents:
+            layer.data.pop("variants", None)
+            layer.data["workload"] = dict(workload)
     scenario = _checked(documents)
     base_dir = str((folder / scenario.base_dir).resolve())
     for name in scenario.variants:

@@ -11,7 +11,7 @@ from sim.metrics.invariants import (
     littles_law,
 )
 from sim.metrics.latency import itl_statistics, latency_columns
-from sim.metrics.saturation import Saturation, saturation
+from sim.metrics.saturation import Saturation, queue_growth, saturation
 from sim.metrics.summary import summarize
 from sim.metrics.timeline import timeline
 
@@ -30,6 +30,7 @@ __all__ = [
     "itl_statistics",
     "latency_columns",
     "littles_law",
+    "queue_growth",
     "requests_frame",
     "saturation",
     "steps_frame",

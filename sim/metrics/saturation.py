@@ -50,13 +50,18 @@ def saturation(requests: Columns, context: RunContext) -> Saturation:
     at once cannot tell.
     """
     entered = requests["status"] != "rejected"
-    arrival = requests["arrival_s"][entered]
-    if context.closed_loop or arrival.size < _FEWEST_REQUESTS:
+    if context.closed_loop:
+        return NOT_SATURATED
+    return queue_growth(requests["arrival_s"][entered], requests["scheduled_s"][entered])
+
+
+def queue_growth(arrival: Floats, scheduled: Floats) -> Saturation:
+    """The same verdict from arrivals and ends of waiting alone, in seconds; NaN: waits for ever."""
+    if arrival.size < _FEWEST_REQUESTS:
         return NOT_SATURATED
     begin, end = float(arrival.min()), float(arrival.max())
     if end <= begin:
         return NOT_SATURATED
-    scheduled = requests["scheduled_s"][entered]
     scheduled = np.where(np.isnan(scheduled), np.inf, scheduled)
     growth, mean, r2 = _trend(arrival, scheduled, (begin + end) / 2, end)
     late_starts = np.sort(scheduled[scheduled > end])

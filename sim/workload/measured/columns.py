@@ -21,15 +21,23 @@ _TIMES: dict[str, _Names] = {
         ("latency", "request_latency", "total_latency", "response_time"),
     ),
     "itl": (("itl", "itls", "inter_token_latency", "inter_token_latencies"),),
+    "tpot": (("tpot", "time_per_output_token"),),
+    "queued_at": (("queued_at", "queued_ts", "queued_time"),),
+    "first_token_at": (("first_token_at", "first_token_ts", "first_token_time", "first_token_timestamp"),),
+    "finish_at": (
+        ("finish_at", "finished_at", "finish_time", "finish_ts"),
+        ("last_token_at", "last_token_ts", "last_token_time"),
+        ("end", "end_time", "ended_at", "completed_at", "completion_time"),
+    ),
 }
 _OTHERS: dict[str, _Names] = {
     "prompt_tokens": (
         ("prompt_tokens", "input_tokens", "prompt_len", "input_len", "prompt_length", "input_length"),
-        ("num_prompt_tokens", "num_input_tokens", "context_tokens"),
+        ("num_prompt_tokens", "num_input_tokens", "context_tokens", "input_toks"),
     ),
     "output_tokens": (
         ("output_tokens", "output_len", "output_length"),
-        ("num_output_tokens", "completion_tokens", "generated_tokens"),
+        ("num_output_tokens", "completion_tokens", "generated_tokens", "output_toks"),
     ),
     "prompt_id": (("prompt_id",),),
     "prefix_group": (("prefix_group",),),
@@ -47,6 +55,8 @@ _REQUIRED = {
     "ttft": "the time to the first token; name one ttft_s, ttft_ms or ttft_us",
     "e2e": "the time to the last token; name one e2e_s, e2e_ms or e2e_us",
 }
+_INSTEAD = {"ttft": ("first_token_at",), "e2e": ("finish_at", "tpot")}
+"""Other columns from which a needed one follows."""
 _PER_SECOND = {
     **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), 1.0),
     **dict.fromkeys(("ms", "msec", "millis", "millisecond", "milliseconds"), 1e3),
@@ -73,7 +83,7 @@ def choose(names: Sequence[str], path: Path) -> dict[str, Column]:
     found = {role: _find(role, groups, names, path, True) for role, groups in _TIMES.items()}
     found |= {role: _find(role, groups, names, path, False) for role, groups in _OTHERS.items()}
     for role, wanted in _REQUIRED.items():
-        if found[role] is None:
+        if all(found[name] is None for name in (role, *_INSTEAD.get(role, ()))):
             raise TraceError(f"{path}: no column tells {wanted} (found: {', '.join(names) or 'none'})")
     return {role: column for role, column in found.items() if column is not None}
 
