@@ -1,4 +1,4 @@
-"""Curves through measured points, in linear space; a derated roofline where nothing was measured.
+"""Curves through measured points, in linear space; a derated roofline where nothing like it was measured.
 
 Only + - * / min max and comparisons, each in a fixed order, so that every machine gets the same bits
 (np.interp is avoided: compilers may fuse its multiply and add).
@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 
 from sim.hardware import Profile
 from sim.latency import roofline
-from sim.latency.points import ELEMENTWISE, Key, Point, read_points
+from sim.latency.neighbours import Borrowed, borrow
+from sim.latency.points import Key, Point, read_points
+from sim.latency.shapes import axis_of, key_of, operation_at
 from sim.models.operations import Operation
 
 Array: TypeAlias = NDArray[Any]
@@ -45,70 +47,73 @@ class Curves:
         self.profile = profile
         file = profile.points_file
         self.measured = _points(file, profile.digest) if file else {}
+        self._borrowed: dict[Key, Borrowed | None] = {}
 
     def seconds(self, operation: Operation) -> tuple[Array, Array]:
         """(seconds of one run, outside the measured range?) of an operation over an array of shapes.
 
         For all kinds but attention. On the points: linear interpolation. Beyond them: the roofline, scaled to
-        meet the end point. A shape that was not measured: the plain roofline, flagged where the device was
-        measured at all.
+        meet the end point. A shape that was not measured is borrowed from its neighbours; where it has none:
+        the plain roofline, flagged where the device was measured at all.
         """
         roof: Any = np.asarray(roofline.seconds(operation, self.profile), dtype=np.float64)
-        points = self.measured.get(_key(operation))
+        key = key_of(operation)
+        points, far = self._points(key)
         if points is None:
-            return roof, np.full(roof.shape, bool(self.measured))
+            return roof, np.full(roof.shape, far)
         xs = np.array([place[0] for place, _ in points])
         ys = np.array([time_s for _, time_s in points])
-        x = np.broadcast_to(np.asarray(_axis(operation), dtype=np.float64), roof.shape)
+        x = np.broadcast_to(np.asarray(axis_of(operation), dtype=np.float64), roof.shape)
         inside = interpolate(x, xs, ys)
-        first = self._roof_at(operation, x, roof, xs[0])
-        last = self._roof_at(operation, x, roof, xs[-1])
-        below = ys[0] * (roof / first)
-        above = ys[-1] * (roof / last)
+        ends: Any = roofline.seconds(operation_at(key, xs[[0, -1], np.newaxis]), self.profile)
+        below = ys[0] * (roof / ends[0])
+        above = ys[-1] * (roof / ends[1])
         times = np.where(x < xs[0], below, np.where(x > xs[-1], above, inside))
-        return times, (x < xs[0]) | (x > xs[-1])
+        return times, (x < xs[0]) | (x > xs[-1]) | far
 
     def decode(self, operation: Operation) -> ContextLine:
         """The attention of `operation.batch` decodes as a function of their total context, for one layer."""
         batch = int(operation.batch)
-        points = self.measured.get(_key(operation))
+        points, far = self._points(key_of(operation))
         if points is None:
-            limit = -1.0 if self.measured else float("inf")
-            return _roof_line(operation, self.profile, limit)
+            return _roof_line(operation, self.profile, -1.0 if far else float("inf"))
         rows = _rows(points)
         batches = [b for b, _ in rows]
         lines = {b: _row_line(operation, self.profile, b, row) for b, row in rows}
         i = bisect_right(batches, batch)
         if i == 0 or (i == len(batches) and batch > batches[-1]):
             # The same total context costs about the same; the end of the grid stands for what lies beyond.
-            line = lines[batches[0] if i == 0 else batches[-1]]
-            return line._replace(limit=-1.0)
-        if batches[i - 1] == batch:
-            return lines[batches[i - 1]]
-        return _between(batch, batches[i - 1], lines[batches[i - 1]], batches[i], lines[batches[i]])
+            line = lines[batches[0] if i == 0 else batches[-1]]._replace(limit=-1.0)
+        elif batches[i - 1] == batch:
+            line = lines[batches[i - 1]]
+        else:
+            line = _between(batch, batches[i - 1], lines[batches[i - 1]], batches[i], lines[batches[i]])
+        return line._replace(limit=-1.0) if far else line
 
     def prefill(self, operation: Operation) -> "PrefillGrid | None":
-        """The measured grid of a prefill attention shape, if there is one."""
-        points = self.measured.get(_key(operation))
-        return PrefillGrid(points) if points else None
+        """The grid of a prefill attention shape, measured or borrowed, if there is one."""
+        points, far = self._points(key_of(operation))
+        return PrefillGrid(points, far) if points else None
 
-    def _roof_at(self, operation: Operation, x: Array, roof: Array, place: float) -> float:
-        """The roofline at a place on the curve's axis, from the roofline over the axis itself."""
-        hit = np.flatnonzero(x == place)
-        if hit.size:
-            return float(roof[hit[0]])
-        return float(interpolate(np.array([place]), x, roof)[0]) if x.size > 1 else float(roof.flat[0])
+    def _points(self, key: Key) -> tuple[list[Point] | None, bool]:
+        """(the points of a curve, outside what was measured?)"""
+        if key in self.measured:
+            return self.measured[key], False
+        if key not in self._borrowed:
+            self._borrowed[key] = borrow(key, self.measured, self.profile) if self.measured else None
+        found = self._borrowed[key]
+        return (found.points, found.far) if found else (None, bool(self.measured))
 
 
 class PrefillGrid:
     """Ratios measured / roofline over (new tokens, context), bilinear between points, constant beyond.
 
     The ratio is interpolated rather than the time, because the time is quadratic in the new tokens and a
-    straight line between two points of a coarse grid would lie far above it.
+    straight line between two points of a coarse grid would lie far above it. far: all of it is extrapolated.
     """
 
-    def __init__(self, points: list[Point]) -> None:
-        self._points = _rows(points)
+    def __init__(self, points: list[Point], far: bool = False) -> None:
+        self._points, self._far = _rows(points), far
         self._news = [new for new, _ in self._points]
         self._ratios: list[tuple[float, list[float], list[float]]] = []
 
@@ -127,6 +132,7 @@ class PrefillGrid:
             value, _ = _clamped(rows[0], context)
             return value, True
         low, outside = _clamped(rows[i - 1], context)
+        outside = outside or self._far
         if rows[i - 1][0] == new:
             return low, outside
         if i == len(rows):
@@ -150,27 +156,6 @@ def interpolate(x: Array, xs: Array, ys: Array) -> Array:
 def _points(file: Path, digest: str) -> dict[Key, list[Point]]:
     """The points of a file, read once per content."""
     return read_points(file)
-
-
-def _key(op: Operation) -> Key:
-    dtype = "bf16" if op.dtype == "fp16" else op.dtype
-    if op.kind == "gemm":
-        return ("gemm", dtype, str(op.n), str(op.k))
-    if op.kind == "grouped_gemm":
-        return ("grouped_gemm", dtype, str(op.n), str(op.k), str(op.experts), str(op.experts_per_token))
-    if op.kind in ("attention_prefill", "attention_decode"):
-        return (op.kind, dtype, str(op.heads), str(op.kv_heads), str(op.head_dim))
-    if op.kind in ("all_reduce", "all_gather"):
-        return (op.kind, str(op.ranks))
-    if op.name not in ELEMENTWISE:
-        raise ValueError(f"element-wise operation {op.name!r} has no place in the table of points")
-    return (op.name,)
-
-
-def _axis(op: Operation) -> Any:
-    if op.kind in ("gemm", "grouped_gemm"):
-        return op.m
-    return op.comm_bytes if op.kind in ("all_reduce", "all_gather") else op.bytes
 
 
 def _rows(points: list[Point]) -> list[tuple[float, list[tuple[float, float]]]]:

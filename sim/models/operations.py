@@ -7,7 +7,7 @@ numpy array over many steps at once: the formulas are the same. FLOPs count matr
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,7 +101,7 @@ def token_operations(
     norms = layers * model.norms_per_layer + 1
     # Fused residual add + norm: reads the block's output and the residual, writes the normed and the new one.
     yield _elementwise("norm", norms, tokens, read=2 * hidden * act, write=2 * hidden * act)
-    yield _gemm("qkv", layers, tokens, qkv_width, hidden, weight_dtype)
+    yield gemm("qkv", layers, tokens, qkv_width, hidden, weight_dtype)
     if model.qk_norm:
         width = q_width + kv_width
         yield _elementwise("qk_norm", layers, tokens, read=width * act, write=width * act)
@@ -110,7 +110,7 @@ def token_operations(
         yield _elementwise("rotary", layers, tokens, read=width * act, write=width * act)
     stored = 2 * kv_width * kv_bytes_per_element(kv_dtype)
     yield _elementwise("kv_write", layers, tokens, read=2 * kv_width * act, write=stored)
-    yield _gemm("o", layers, tokens, hidden, q_width, weight_dtype)
+    yield gemm("o", layers, tokens, hidden, q_width, weight_dtype)
     if tp > 1:
         yield _all_reduce("attention_reduce", layers, tokens * hidden * act, tp)
     if model.dense_layers:
@@ -124,7 +124,7 @@ def token_operations(
 def sample_operations(model: Model, rows: Amount, tp: int = 1) -> Iterator[Operation]:
     """LM head, gathering of its shards and sampling, for `rows` rows; bf16 under every weight format."""
     shard = -(-model.vocab // tp)
-    yield _gemm("lm_head", 1, rows, shard, model.hidden, "bf16")
+    yield gemm("lm_head", 1, rows, shard, model.hidden, "bf16")
     if tp > 1:
         payload = rows * shard * ACTIVATION_BYTES
         yield Operation("all_gather", "logits_gather", 1, 0, payload, payload * tp, comm_bytes=payload, ranks=tp)
@@ -136,44 +136,55 @@ def prefill_attention(
     model: Model, new_tokens: Amount, context_tokens: Amount, pairs: Amount, tp: int, kv_dtype: str
 ) -> Operation:
     """Causal attention of a prefill chunk (or the sum of several: all amounts add up)."""
-    heads, kv_heads = model.heads_on_gpu(tp), model.kv_heads_on_gpu(tp)
-    queries = new_tokens * (heads * model.head_dim * ACTIVATION_BYTES)
-    per_key = 2 * kv_heads * model.head_dim * kv_bytes_per_element(kv_dtype)
-    return Operation(
-        "attention_prefill",
-        "attention_prefill",
-        model.layers,
-        flops=pairs * (4 * heads * model.head_dim),
-        read_bytes=queries + (context_tokens + new_tokens) * per_key,
-        write_bytes=queries,
-        dtype=kv_dtype,
-        new_tokens=new_tokens,
-        context_tokens=context_tokens,
-        heads=heads,
-        kv_heads=kv_heads,
-        head_dim=model.head_dim,
-    )
+    heads = Heads(model.heads_on_gpu(tp), model.kv_heads_on_gpu(tp), model.head_dim)
+    return heads.prefill(new_tokens, context_tokens, pairs, kv_dtype, model.layers)
 
 
 def decode_attention(model: Model, batch: Amount, context_tokens: Amount, tp: int, kv_dtype: str) -> Operation:
     """Attention of `batch` single queries over `context_tokens` keys in total, their own included."""
-    heads, kv_heads = model.heads_on_gpu(tp), model.kv_heads_on_gpu(tp)
-    queries = batch * (heads * model.head_dim * ACTIVATION_BYTES)
-    per_key = 2 * kv_heads * model.head_dim * kv_bytes_per_element(kv_dtype)
-    return Operation(
-        "attention_decode",
-        "attention_decode",
-        model.layers,
-        flops=context_tokens * (4 * heads * model.head_dim),
-        read_bytes=queries + context_tokens * per_key,
-        write_bytes=queries,
-        dtype=kv_dtype,
-        batch=batch,
-        context_tokens=context_tokens,
-        heads=heads,
-        kv_heads=kv_heads,
-        head_dim=model.head_dim,
-    )
+    heads = Heads(model.heads_on_gpu(tp), model.kv_heads_on_gpu(tp), model.head_dim)
+    return heads.decode(batch, context_tokens, kv_dtype, model.layers)
+
+
+class Heads(NamedTuple):
+    """The attention of one layer on one GPU."""
+
+    heads: int
+    kv_heads: int
+    head_dim: int
+
+    def prefill(
+        self, new_tokens: Amount, context_tokens: Amount, pairs: Amount, kv_dtype: str, times: int = 1
+    ) -> Operation:
+        """Causal attention of a chunk of new tokens after a context; pairs: of a query and a key it sees."""
+        return self._attention("attention_prefill", times, new_tokens, context_tokens + new_tokens, pairs, kv_dtype,
+                               new_tokens=new_tokens, context_tokens=context_tokens)  # fmt: skip
+
+    def decode(self, batch: Amount, context_tokens: Amount, kv_dtype: str, times: int = 1) -> Operation:
+        """Attention of `batch` single queries over `context_tokens` keys in total, their own included."""
+        return self._attention("attention_decode", times, batch, context_tokens, context_tokens, kv_dtype,
+                               batch=batch, context_tokens=context_tokens)  # fmt: skip
+
+    def _attention(
+        self, kind: str, times: int, rows: Amount, keys: Amount, pairs: Amount, kv_dtype: str, **places: Amount
+    ) -> Operation:
+        queries = rows * (self.heads * self.head_dim * ACTIVATION_BYTES)
+        per_key = 2 * self.kv_heads * self.head_dim * kv_bytes_per_element(kv_dtype)
+        return Operation(
+            kind,
+            kind,
+            times,
+            flops=pairs * (4 * self.heads * self.head_dim),
+            read_bytes=queries + keys * per_key,
+            write_bytes=queries,
+            dtype=kv_dtype,
+            heads=self.heads,
+            kv_heads=self.kv_heads,
+            head_dim=self.head_dim,
+            batch=places.get("batch", 0),
+            new_tokens=places.get("new_tokens", 0),
+            context_tokens=places["context_tokens"],
+        )
 
 
 def distinct_experts(experts: int, experts_per_token: int, tokens: Amount) -> Amount:
@@ -197,9 +208,9 @@ def _mlp(model: Model, prefix: str, layers: int, tokens: Amount, width: int, wei
     ups = 2 if model.gated_mlp else 1
     up = "gate_up" if model.gated_mlp else "up"
     act = ACTIVATION_BYTES
-    yield _gemm(prefix + up, layers, tokens, ups * width, model.hidden, weight_dtype)
+    yield gemm(prefix + up, layers, tokens, ups * width, model.hidden, weight_dtype)
     yield _elementwise(prefix + "activation", layers, tokens, read=ups * width * act, write=width * act)
-    yield _gemm(prefix + "down", layers, tokens, model.hidden, width, weight_dtype)
+    yield gemm(prefix + "down", layers, tokens, model.hidden, width, weight_dtype)
 
 
 def _mixture(model: Model, tokens: Amount, tp: int, weight_dtype: str) -> Iterator[Operation]:
@@ -207,7 +218,7 @@ def _mixture(model: Model, tokens: Amount, tp: int, weight_dtype: str) -> Iterat
     layers, picks, act = model.moe_layers, model.experts_per_token, ACTIVATION_BYTES
     width = model.expert_intermediate // tp
     ups = 2 if model.gated_mlp else 1
-    yield _gemm("router", layers, tokens, model.experts, model.hidden, "bf16")
+    yield gemm("router", layers, tokens, model.experts, model.hidden, "bf16")
     yield _elementwise("top_k", layers, tokens, read=model.experts * act, write=picks * 8)
     yield _grouped(model, "experts_gate_up", tokens, ups * width, model.hidden, weight_dtype)
     up = picks * width * act
@@ -220,7 +231,8 @@ def _mixture(model: Model, tokens: Amount, tp: int, weight_dtype: str) -> Iterat
         yield from _mlp(model, "shared_", layers, tokens, shared, weight_dtype)
 
 
-def _gemm(name: str, times: int, m: Amount, n: int, k: int, weight_dtype: str) -> Operation:
+def gemm(name: str, times: int, m: Amount, n: int, k: int, weight_dtype: str) -> Operation:
+    """m rows times a (k, n) matrix, stored in `weight_dtype`."""
     return Operation(
         "gemm",
         name,
@@ -237,12 +249,19 @@ def _gemm(name: str, times: int, m: Amount, n: int, k: int, weight_dtype: str) -
 
 
 def _grouped(model: Model, name: str, tokens: Amount, n: int, k: int, weight_dtype: str) -> Operation:
-    picks = model.experts_per_token
-    touched = distinct_experts(model.experts, picks, tokens)
+    return grouped_gemm(name, model.moe_layers, tokens, n, k, model.experts, model.experts_per_token, weight_dtype)
+
+
+def grouped_gemm(
+    name: str, times: int, tokens: Amount, n: int, k: int, experts: int, experts_per_token: int, weight_dtype: str
+) -> Operation:
+    """Every token through `experts_per_token` of the experts' (k, n) matrices; which ones is random."""
+    picks = experts_per_token
+    touched = distinct_experts(experts, picks, tokens)
     return Operation(
         "grouped_gemm",
         name,
-        model.moe_layers,
+        times,
         flops=tokens * (2 * picks * n * k),
         read_bytes=touched * (n * k * weight_bytes_per_element(weight_dtype)) + tokens * (picks * k * ACTIVATION_BYTES),
         write_bytes=tokens * (picks * n * ACTIVATION_BYTES),
@@ -251,7 +270,7 @@ def _grouped(model: Model, name: str, tokens: Amount, n: int, k: int, weight_dty
         m=tokens,
         n=n,
         k=k,
-        experts=model.experts,
+        experts=experts,
         experts_per_token=picks,
     )
 

@@ -15,7 +15,7 @@ from sim.latency.curves import Curves, interpolate
 from sim.latency.points import read_points
 from sim.latency.profile import Profile
 from sim.models import BatchShape
-from sim.models.operations import Operation, decode_attention, prefill_attention, token_operations
+from sim.models.operations import Operation, decode_attention, prefill_attention, sample_operations, token_operations
 from tests.latency.devices import decode_s, device, gemm_s, prefill_s
 
 HEADS = {"dtype": "bf16", "heads": 32, "kv_heads": 8, "head_dim": 128}
@@ -24,6 +24,10 @@ MODEL = models.load("llama-3.1-8b")
 
 def gemm_rows(ms: list[int]) -> list[dict[str, Any]]:
     return [{"op": "gemm", "dtype": "bf16", "n": 6144, "k": 4096, "m": m, "time_s": gemm_s(m)} for m in ms]
+
+
+def norm_rows(rows: list[int]) -> list[dict[str, Any]]:
+    return [{"op": "norm", "bytes": 8 * 4096 * count, "time_s": gemm_s(count)} for count in rows]
 
 
 def decode_rows(batches: list[int], contexts: list[int]) -> list[dict[str, Any]]:
@@ -55,9 +59,9 @@ def test_gemm_beyond_the_points_is_a_scaled_roofline_and_flagged(tmp_path: Path)
     assert outside.tolist() == [True, True, False, False, True]
 
 
-def test_a_shape_that_was_not_measured_is_the_plain_roofline_flagged(tmp_path: Path) -> None:
+def test_a_shape_like_no_measured_one_is_the_plain_roofline_flagged(tmp_path: Path) -> None:
     curves = Curves(device(tmp_path, gemm_rows([1, 64])))
-    other = next(op for op in token_operations(MODEL, np.array([5.0])) if op.name == "down")
+    other = next(op for op in sample_operations(MODEL, np.array([5.0])) if op.name == "lm_head")
     times, outside = curves.seconds(other)
     roof: Any = roofline.seconds(other, curves.profile)
     assert times[0] == roof[0]
@@ -127,21 +131,22 @@ def test_prefill_attention_is_recovered_to_two_per_cent(tmp_path: Path) -> None:
 
 
 def test_whole_step_on_a_measured_device(tmp_path: Path) -> None:
-    """Replacing one matrix product by measured points changes the step by exactly their difference."""
+    """Replacing the norms by measured points changes the step by exactly their difference."""
     timing = EngineTiming(0.0, 0.0, 0.0, cudagraph_sizes=())
     plain = TimerContext(MODEL, hardware.load("h100-sxm"), max_num_batched_tokens=64, max_num_seqs=8, timing=timing)
     measured = TimerContext(
         MODEL,
-        device(tmp_path, gemm_rows([1, 64])),
+        device(tmp_path, norm_rows([1, 64])),
         max_num_batched_tokens=64,
         max_num_seqs=8,
         timing=timing,
     )
     shape = BatchShape([(40, 0)], 0, 0, 1)
     before, after = Profile().build(plain).step(shape), Profile().build(measured).step(shape)
-    roof = float(roofline.seconds(qkv(40), plain.profile))
+    norm = next(op for op in token_operations(MODEL, 40) if op.name == "norm")
+    roof = float(roofline.seconds(norm, plain.profile))
     measured_s = gemm_s(1) + (gemm_s(64) - gemm_s(1)) * 39 / 63
-    assert after.total_s - before.total_s == pytest.approx(32 * (measured_s - roof), rel=1e-9)
+    assert after.total_s - before.total_s == pytest.approx(65 * (measured_s - roof), rel=1e-9)
     assert after.extrapolated and not before.extrapolated  # all other shapes were not measured
 
 
