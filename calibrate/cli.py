@@ -2,11 +2,14 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from sim.errors import ServecastError
+
+if TYPE_CHECKING:
+    from calibrate.fit.build import Fitted
 
 app = typer.Typer(
     help="Measure a GPU, fit its profile, and prove the result.",
@@ -19,6 +22,85 @@ app = typer.Typer(
 @app.callback()
 def calibrate() -> None:
     """Measure a GPU, fit its profile, and prove the result."""
+
+
+@app.command()
+def gpu(
+    out: Annotated[Path, typer.Option(help="Folder of the profile; one that was begun is continued.")],
+    budget: Annotated[float, typer.Option(help="Seconds to measure at most.")] = 600.0,
+    device: Annotated[str | None, typer.Option(help="cuda or cpu; default: cuda if there is a GPU.")] = None,
+    plan: Annotated[
+        Path | None,
+        typer.Option(help="What to measure, from `calibrate plan`; default: all built-in models, on a CPU a tiny one."),
+    ] = None,
+    like: Annotated[
+        str | None, typer.Option(help="Profile whose datasheet facts are taken over; default: by the GPU's name.")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no table.")] = False,
+) -> None:
+    """Measure this machine's GPU and fit its profile. Ctrl-C keeps what is there; the same command goes on."""
+    from calibrate.measuring import fit_with_progress, measure
+
+    code = measure(out, plan, budget, device, quiet)
+    if code:
+        typer.echo(f"servecast calibrate fit {out} makes a profile of what was measured", err=True)
+        raise typer.Exit(code)
+    _tell(fit_with_progress(out, like, quiet), quiet)
+
+
+@app.command()
+def fit(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder with raw.csv.gz and measured_on.json.")],
+    like: Annotated[
+        str | None, typer.Option(help="Profile whose datasheet facts are taken over; default: by the GPU's name.")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No table.")] = False,
+) -> None:
+    """Make a profile folder of raw points, and report its error on the points that were held out."""
+    from calibrate.measuring import fit_with_progress
+
+    _tell(fit_with_progress(folder, like, quiet), quiet)
+
+
+@app.command()
+def plan(
+    out: Annotated[Path, typer.Option(help="The plan file, .json or .json.gz.")],
+    model: Annotated[
+        list[str], typer.Option(help="A built-in, 'tiny' or a config.json; more than once, the most important first.")
+    ] = [],  # noqa: B006
+    tp: Annotated[list[int], typer.Option(help="GPUs that share a model; more than once.")] = [1, 2, 4, 8],  # noqa: B006
+    max_tokens: Annotated[int, typer.Option(help="Tokens of the largest step.")] = 16384,
+    max_context: Annotated[int, typer.Option(help="Tokens of the longest request.")] = 131072,
+    max_seqs: Annotated[int, typer.Option(help="Requests of the largest batch.")] = 512,
+    generic: Annotated[bool, typer.Option(help="Also shapes of no model, so that others are predicted.")] = True,
+) -> None:
+    """Write a plan of what to measure; without a model, for all built-in ones."""
+    from calibrate.measuring import plan_for
+    from calibrate.planning import Scope, ordered_builtins
+
+    for name, value in (("--max-tokens", max_tokens), ("--max-context", max_context), ("--max-seqs", max_seqs),
+                        ("--tp", min(tp))):  # fmt: skip
+        if value < 1:
+            raise ServecastError(f"{name} must be at least 1, not {value}")
+    scope = Scope(
+        tensor_parallel=tuple(sorted(set(tp))),
+        max_tokens=max_tokens,
+        max_context_tokens=max_context,
+        max_batch=max_seqs,
+        generic=generic,
+    )
+    points = plan_for(model or ordered_builtins(), scope, out)
+    typer.echo(f"{points} points in {out}; servecast calibrate gpu --plan {out} measures them")
+
+
+def _tell(fitted: "Fitted", quiet: bool) -> None:
+    """The errors of a fit."""
+    if quiet:
+        return
+    from calibrate.fit.report import headlines
+
+    folder = fitted.profile.folder
+    typer.echo(f"{headlines(fitted.summary)}\n\n{folder} is a profile (cluster: {{gpu: {folder}}}); see fit_report.md")
 
 
 @app.command()

@@ -177,8 +177,8 @@ def _point(row: list[str], file: Path, number: int) -> RawPoint:
     times = {name: _seconds(cells[name], name, where) for name in _TIMES}
     values: dict[str, Any] = {**cells, **counts, **times, "held_out": cells["held_out"] == "1"}
     point = RawPoint(**values)
-    if point.measured and not point.time_s:
-        raise RawPointsError(f"{where}: was measured, so 'time_s' must be more than 0")
+    if point.measured and point.time_s is None:  # one that is not positive is for the fit to flag
+        raise RawPointsError(f"{where}: was measured, so 'time_s' must hold a time")
     return point
 
 
@@ -198,6 +198,6 @@ def _seconds(text: str, name: str, where: str) -> float | None:
         value = float(text)
     except ValueError:
         raise RawPointsError(f"{where}: column {name!r} must be a number, not {text!r}") from None
-    if not math.isfinite(value) or value < 0:
-        raise RawPointsError(f"{where}: column {name!r} must be finite and at least 0, not {text!r}")
+    if not math.isfinite(value):
+        raise RawPointsError(f"{where}: column {name!r} must be finite, not {text!r}")
     return value

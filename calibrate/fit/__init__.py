@@ -1,1 +1,1 @@
-"""From raw points to the curves of a device profile, with the error on points that were held out."""
+"""From raw measured points to a profile: kernels chosen, points cleaned, facts, and the error on held-out points."""
