@@ -9,7 +9,7 @@ ended, makes them known and lets the finished go, who keep their seats and block
 """
 
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from sim.decoders import DecodeGroup
 from sim.errors import ServecastError
@@ -72,7 +72,14 @@ class QueueOrdering(Protocol):
 
 
 class Batching(Protocol):
-    """A batching policy: what the next step computes."""
+    """A batching policy: what the next step computes.
+
+    What it must remember of one engine from step to step lies in `Engine.policy_state`; the policy itself is
+    shared. Class attributes say what it can and needs, each False unless set: `decides_ahead`, it is sound when
+    a step is decided while one is under way; `whole_prompts`, it never splits a prompt, so that
+    `max_num_batched_tokens` must hold the longest; `keeps_finished`, a finished request keeps its seat and its
+    blocks until all that run are finished.
+    """
 
     def plan(self, engine: "Engine") -> StepPlan:
         """Decide the next step; may admit, preempt, and take and free KV blocks as it goes."""
@@ -92,8 +99,9 @@ class Engine:
     """
 
     __slots__ = (
-        "batching", "decoders", "group_decodes", "kv", "leaving", "limits", "ordering", "prefilling",
-        "running", "seats_given", "under_way", "waiting",
+        "batching", "decoders", "group_decodes", "keeps_finished", "kept", "kv", "leaving", "limits", "ordering",
+        "policy_state", "prefilling", "running", "seats_given", "steps_planned", "under_way", "waiting",
+        "window_over",
     )  # fmt: skip
 
     def __init__(
@@ -114,6 +122,11 @@ class Engine:
         self.leaving = 0  # running, but their last tokens are under way
         self.under_way: list[StepPlan] = []  # launched and not landed, oldest first
         self.seats_given = 0
+        self.keeps_finished = bool(getattr(batching, "keeps_finished", False))
+        self.kept: list[Request] = []  # running in name only: finished, and waiting for the others
+        self.policy_state: Any = None  # the policy's own business
+        self.steps_planned = 0
+        self.window_over = False  # whoever owns the clock says that what the plan would hold for has waited enough
         self.waiting: WaitingQueue
         self.waiting = ordering.queue(self) if isinstance(ordering, QueueOrdering) else KeyQueue(ordering.key)
 
@@ -136,16 +149,23 @@ class Engine:
         disturbs = self.waiting.push(request)
         return disturbs or self.batching.may_disturb(self, request)
 
-    def schedule(self) -> StepPlan:
-        """Decide the next step.
+    def schedule(self, window_over: bool = False) -> StepPlan:
+        """Decide the next step; `window_over` says that the request the last plan held for has waited enough.
 
         Raises ServecastError when requests wait, none runs, and none can ever be admitted.
         """
         if self.waiting.rearranges:
             self.waiting.refresh()
+        self.window_over = window_over
         plan = self.batching.plan(self)
-        if plan.is_empty and self.waiting and not self.running and not plan.preempted:
+        self.steps_planned += not plan.is_empty
+        if plan.is_empty and plan.hold is None and self.waiting and not self.running and not plan.preempted:
             stuck = self.waiting.head
+            if stuck.known_tokens > self.limits.token_budget:
+                raise ServecastError(
+                    f"request {stuck.id} has {stuck.known_tokens} tokens to compute in one step, and a step has "
+                    f"{self.limits.token_budget}: raise engine.max_num_batched_tokens or choose a batching that chunks"
+                )
             raise ServecastError(
                 f"request {stuck.id} with {stuck.known_tokens} tokens needs "
                 f"{self.kv.blocks_for(stuck.known_tokens)} KV blocks of {self.limits.block_size} tokens, and "
@@ -168,6 +188,7 @@ class Engine:
     def repeat(self, steps: int) -> None:
         """Schedule the `steps` - 1 decode steps that follow the planned one and equal it."""
         if steps > 1:
+            self.steps_planned += steps - 1
             self.kv.take(self.decoders.blocks_over(1, steps))
             if not self.under_way:
                 self._key_named(steps)
@@ -220,8 +241,20 @@ class Engine:
             known.sort(key=_first)
         for _, request, tokens in known:
             self.kv.key(request, tokens)
+        if self.keeps_finished:
+            finished = self._keep(finished)
         for request in finished:
             self._let_go(request)
+
+    def _keep(self, finished: list[Request]) -> list[Request]:
+        """Finished requests that may go: all, once nobody runs who is not finished."""
+        self.kept += finished
+        if len(self.kept) < len(self.running):
+            self.leaving -= len(finished)
+            return []
+        self.leaving += len(self.kept) - len(finished)
+        finished, self.kept = self.kept, []
+        return finished
 
     def _follow(self, request: Request) -> None:
         """Of a request that leaves the decode group: note the steps under way in which it gets a token."""

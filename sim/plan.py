@@ -21,16 +21,24 @@ class StepPlan:
     `preempted` ones lost their blocks; `regrouped` ones left the decode group to be scheduled one by one.
     `sampled` is filled when the step is launched: the requests of chunks that get a token from it. `landing`
     are all that are still to learn theirs when it lands, but for members of the decode group.
+
+    An empty plan may `hold`: nothing is to run before that request has waited so long, or another arrives.
+    A batch may be padded: every chunk is then as long as `padded_prompt_tokens`, and `padding_decodes` more
+    rows decode for nobody; `padding_context_tokens` is what decoding attends to on top, theirs included.
     """
 
     __slots__ = (
-        "admitted", "chunks", "decode_context_tokens", "decodes", "landing", "preempted", "regrouped",
-        "resumed", "sampled",
+        "admitted", "chunks", "decode_context_tokens", "decodes", "hold", "landing", "padded_prompt_tokens",
+        "padding_context_tokens", "padding_decodes", "preempted", "regrouped", "resumed", "sampled",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self.decodes = 0
         self.decode_context_tokens = 0
+        self.padding_decodes = 0
+        self.padding_context_tokens = 0
+        self.padded_prompt_tokens = 0
+        self.hold: tuple[Request, float] | None = None
         self.chunks: list[Chunk] = []
         self.admitted: list[Request] = []
         self.resumed: list[Request] = []
@@ -53,20 +61,30 @@ class StepPlan:
             if before < request.high_water_tokens
         )
 
+    @property
+    def tokens(self) -> int:
+        """Tokens that the step computes, padding left out."""
+        return self.decodes + sum(chunk.new_tokens for chunk in self.chunks)
+
+    @property
+    def padding_tokens(self) -> int:
+        """Tokens computed for nobody."""
+        filling = [self.padded_prompt_tokens - new for _, new, _ in self.chunks] if self.padded_prompt_tokens else ()
+        return self.padding_decodes + sum(filling)
+
     def shape(self) -> BatchShape:
-        """The batch as the GPU sees it, which is all that its step time depends on.
+        """The batch as the GPU sees it, padding included, which is all that its step time depends on.
 
         A chunk of one token behind a finished prompt is a decode, whichever way it was scheduled.
         """
-        decodes = self.decodes
-        context = self.decode_context_tokens
-        sampled = decodes
+        decodes = sampled = self.decodes + self.padding_decodes
+        context = self.decode_context_tokens + self.padding_context_tokens
         prefills = []
         for request, new, before in self.chunks:
             if new == 1 and before >= request.prompt_tokens:
                 decodes += 1
                 context += before + 1
             else:
-                prefills.append((new, before))
+                prefills.append((self.padded_prompt_tokens or new, before))
             sampled += before + new == request.prompt_tokens + request.generated_tokens
         return BatchShape(prefills, decodes, context, sampled)

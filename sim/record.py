@@ -31,13 +31,13 @@ _pack_request = struct.Struct("<4d6q2ib?").pack_into
 _STEP = np.dtype(
     [
         ("start_s", "<f8"), ("end_s", "<f8"), ("host_s", "<f8"), ("comm_s", "<f8"), ("padding_s", "<f8"),
-        ("steps", "<i8"), ("context_tokens", "<i8"), ("attention_pairs", "<i8"),
+        ("window_s", "<f8"), ("steps", "<i8"), ("context_tokens", "<i8"), ("attention_pairs", "<i8"),
         ("prefill_context_tokens", "<i8"), ("prefill_tokens", "<i8"), ("recomputed_tokens", "<i8"),
-        ("kv_used_blocks", "<i8"), ("prefills", "<i4"), ("decodes", "<i4"), ("sampled", "<i4"),
-        ("running", "<i4"), ("preempted", "<i4"), ("replica", "<i4"), ("extrapolated", "?"),
+        ("padding_tokens", "<i8"), ("kv_used_blocks", "<i8"), ("prefills", "<i4"), ("decodes", "<i4"),
+        ("sampled", "<i4"), ("running", "<i4"), ("preempted", "<i4"), ("replica", "<i4"), ("extrapolated", "?"),
     ]
 )  # fmt: skip
-_pack_step = struct.Struct("<5d7q6i?").pack
+_pack_step = struct.Struct("<6d8q6i?").pack
 
 GAP_SHIFT = 43
 """A token gap's bin is its float64 bits shifted by this: 9 bits of mantissa, bins 0.2% wide."""
@@ -50,6 +50,8 @@ class Record:
     `requests` has one row per request in the order of arrival. `steps` has one row per run of like
     steps, in the order of their start; `host_s`, `comm_s`, `padding_s` and the token counts are per
     step, `context_tokens`, `attention_pairs` and `prefill_context_tokens` sums over the whole row.
+    `window_s` is how long, right before the row, requests were held back to make a larger batch;
+    `padding_tokens` are computed for nobody and in no other column.
     `itl_counts[i]` token gaps of measured requests lie in bin `itl_bins[i]` (float64 bits >> GAP_SHIFT).
     """
 
@@ -101,6 +103,7 @@ class StepLog:
         "_end_s",
         "_key",
         "_kv_used",
+        "_padding_context",
         "_rows",
         "_start_s",
         "_steps",
@@ -114,32 +117,40 @@ class StepLog:
         self._rows = bytearray()
         self._key: tuple[float, ...] | None = None  # of the decode row that may still grow
         self._start_s = self._end_s = 0.0
-        self._steps = self._context = self._kv_used = 0
+        self._steps = self._context = self._padding_context = self._kv_used = 0
 
     def decodes(
         self, start_s: float, end_s: float, steps: int, decodes: int, context_tokens: int, running: int,
-        kv_used_blocks: int, time: StepTime,
+        kv_used_blocks: int, time: StepTime, padding_decodes: int = 0, padding_context_tokens: int = 0,
     ) -> None:  # fmt: skip
-        """Note `steps` decode steps of `decodes` requests; the first attended to `context_tokens`."""
+        """Note `steps` decode steps of `decodes` requests; the first attended to `context_tokens`.
+
+        Padding comes on top of both.
+        """
         self.engine_steps += steps
-        context = steps * context_tokens + decodes * (steps * (steps - 1) // 2)
-        key = (decodes, running, *time[1:])  # all of the step time that is the same for each of them
+        growths = steps * (steps - 1) // 2
+        context = steps * context_tokens + decodes * growths
+        padding_context = steps * padding_context_tokens + padding_decodes * growths
+        key = (decodes, padding_decodes, running, *time[1:])  # all of the time that is the same for each of them
         if key == self._key and start_s == self._end_s:
             self._steps += steps
             self._context += context
+            self._padding_context += padding_context
         else:
             self._flush()
             self._key = key
             self._start_s = start_s
             self._steps = steps
             self._context = context
+            self._padding_context = padding_context
         self._end_s = end_s
         self._kv_used = kv_used_blocks
 
     def mixed(
-        self, start_s: float, end_s: float, plan: StepPlan, running: int, kv_used_blocks: int, time: StepTime
-    ) -> None:
-        """Note one step that is not a plain decode step."""
+        self, start_s: float, end_s: float, plan: StepPlan, running: int, kv_used_blocks: int, time: StepTime,
+        window_s: float,
+    ) -> None:  # fmt: skip
+        """Note one step that is not a plain decode step, before which requests were held back for `window_s`."""
         self._flush()
         self.engine_steps += 1
         decodes, context, sampled = plan.decodes, plan.decode_context_tokens, plan.decodes
@@ -156,19 +167,19 @@ class StepLog:
                 pairs += new * before + new * (new + 1) // 2
         sampled += len(plan.sampled)
         self._rows += _pack_step(
-            start_s, end_s, time.exposed_host_s(context), time.comm_s, time.padding_s, 1, context, pairs,
-            prefill_context, prefill_tokens, plan.recomputed_tokens, kv_used_blocks, prefills, decodes,
-            sampled, running, len(plan.preempted), self.replica, time.extrapolated,
+            start_s, end_s, time.exposed_host_s(context), time.comm_s, time.padding_s, window_s, 1, context, pairs,
+            prefill_context, prefill_tokens, plan.recomputed_tokens, plan.padding_tokens, kv_used_blocks, prefills,
+            decodes, sampled, running, len(plan.preempted), self.replica, time.extrapolated,
         )  # fmt: skip
 
     def _flush(self) -> None:
         if self._key is None:
             return
-        decodes, running, host_s, comm_s, padding_s, extrapolated, host_per_context_s = self._key
-        host_s += host_per_context_s * (self._context / self._steps)
+        decodes, padding, running, host_s, comm_s, padding_s, extrapolated, host_per_context_s = self._key
+        host_s += host_per_context_s * ((self._context + self._padding_context) / self._steps)
         self._rows += _pack_step(
-            self._start_s, self._end_s, host_s, comm_s, padding_s, self._steps, self._context, 0, 0, 0, 0,
-            self._kv_used, 0, decodes, decodes, running, 0, self.replica, extrapolated,
+            self._start_s, self._end_s, host_s, comm_s, padding_s, 0.0, self._steps, self._context, 0, 0, 0, 0,
+            padding, self._kv_used, 0, decodes, decodes, running, 0, self.replica, extrapolated,
         )  # fmt: skip
         self._key = None
 

@@ -27,7 +27,7 @@ class Request:
         "arrival_s", "block_keys", "blocks", "cached_tokens", "computed_tokens", "finish_s", "first_token_s",
         "generated_tokens", "high_water_tokens", "id", "keyed_tokens", "last_token_s", "lead", "measured",
         "output_name", "output_tokens", "pending_tokens", "preemptions", "priority", "private_run",
-        "prompt_tokens", "recomputed_tokens", "scheduled_s", "seat", "segments",
+        "prompt_tokens", "queued_s", "recomputed_tokens", "scheduled_s", "seat", "segments",
     )  # fmt: skip
 
     def __init__(
@@ -65,6 +65,7 @@ class Request:
         self.block_keys: list[int] | None = None  # keys of all nameable full blocks, made at first look-up
         self.private_run: CachedRun | None = None  # own unnamed blocks left in the cache by a preemption
         # times
+        self.queued_s = nan  # when it reached an engine's queue
         self.scheduled_s = nan
         self.first_token_s = nan
         self.last_token_s = nan

@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 
 from sim.batching.vllm_v1 import VllmV1
 from sim.cluster.simulate import simulate
-from sim.engine import Engine, EngineLimits, Ordering
+from sim.engine import Batching, Engine, EngineLimits, Ordering
 from sim.latency import StepTimer
 from sim.latency.linear import LinearTimer
 from sim.ordering.fcfs import Fcfs
@@ -19,22 +19,25 @@ from sim.routing.round_robin import RoundRobin
 from sim.workload.table import ClosedLoop, RequestTable
 
 
-def engine(ordering: Ordering | None = None, group_decodes: bool = True, **limits: Any) -> Engine:
-    """An engine with plenty of memory unless told otherwise."""
+def engine(
+    ordering: Ordering | None = None, group_decodes: bool = True, batching: Batching | None = None, **limits: Any
+) -> Engine:
+    """An engine with plenty of memory, and vLLM's batching, unless told otherwise."""
     limits = {"num_gpu_blocks": 10_001, "max_model_len": 4096, **limits}
-    return Engine(EngineLimits(**limits), VllmV1(), ordering or Fcfs(), group_decodes)
+    return Engine(EngineLimits(**limits), batching or VllmV1(), ordering or Fcfs(), group_decodes)
 
 
 def serve(
     table: RequestTable, timer: StepTimer, *, replicas: int = 1, router: Router | None = None,
-    ordering: Ordering | None = None, group_decodes: bool = True, fast_forward: bool = True,
-    seed: int = 0, limits: dict[str, Any] | None = None, **options: Any,
+    ordering: Ordering | None = None, batching: Batching | None = None, group_decodes: bool = True,
+    fast_forward: bool = True, seed: int = 0,
+    limits: dict[str, Any] | None = None, **options: Any,
 ) -> Record:  # fmt: skip
     """Simulate a table on equal replicas."""
     return simulate(
         table,
         replicas=replicas,
-        make_engine=lambda: engine(ordering, group_decodes, **(limits or {})),
+        make_engine=lambda: engine(ordering, group_decodes, batching, **(limits or {})),
         timer=timer,
         router=router or RoundRobin(),
         seed=seed,

@@ -6,6 +6,7 @@ when nobody can be short of tokens or blocks; `_one_by_one` is the rule itself.
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from sim.engine import Engine
 from sim.kvcache.paged import Hit
@@ -16,6 +17,8 @@ from sim.request import Request
 @dataclass(frozen=True)
 class VllmV1:
     """Continuous batching with chunked prefill and preemption by recomputation."""
+
+    decides_ahead: ClassVar[bool] = True
 
     def plan(self, engine: Engine) -> StepPlan:
         """Decide the next step."""

@@ -9,6 +9,7 @@ one step more lies between a request's arrival and its first one.
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Generator
+from functools import partial
 from itertools import accumulate
 from math import inf
 from typing import NamedTuple
@@ -73,6 +74,9 @@ class Replica:
         self._step_reached = bisect_right if closed_loop else bisect_left
         self.outstanding_requests = 0
         self._step_s = inf  # duration of the latest decode step, to guess how many fit into a time
+        self._decoded_s = -inf  # end of the latest step in which the decode group got a token
+        self._stalled: list[tuple[float, int]] = []  # measured members whose last token is older: when, how many
+        self._held_since: float | None = None  # requests are held back to make a larger batch
         self._idle: simpy.Event | None = None
         self._run: _Run | None = None
         env.process(self._serve())
@@ -80,12 +84,17 @@ class Replica:
     def deliver(self, request: Request) -> None:
         """Hand over an arriving request."""
         self.outstanding_requests += 1
+        request.queued_s = self.env.now
         may_disturb = self.engine.add(request)
         if self._idle is not None:
-            succeed_at(self._idle, self.env.now, WAKE_ORDER + self.index)
-            self._idle = None
+            self._wake(self._idle)
         elif may_disturb and self._run is not None:
             self._cut_short(self._run)
+
+    def _wake(self, idle: simpy.Event, _alarm: simpy.Event | None = None) -> None:
+        if idle is self._idle:
+            succeed_at(idle, self.env.now, WAKE_ORDER + self.index)
+            self._idle = None
 
     def _cut_short(self, run: "_Run") -> None:
         """Let a run end with the step that is running now."""
@@ -109,9 +118,12 @@ class Replica:
                 self._idle = self.env.event()
                 yield self._idle
             plan = engine.schedule()
+            if plan.hold is not None and flight is None:
+                plan = yield from self._hold_back(*plan.hold)
             start_s = self.env.now if flight is None else flight.end_s
-            for request in plan.regrouped:
-                request.last_token_s = start_s  # its last token comes when the step before this one ends
+            for request in plan.regrouped:  # its own time is later if it has joined since the group's last step
+                request.last_token_s = max(request.last_token_s, self._decoded_s)
+                self._stalled = []
             if plan.is_empty and self.ahead:
                 # Everybody's last token is under way, or all were preempted: it costs no time.
                 preempted += plan.preempted
@@ -134,6 +146,22 @@ class Replica:
                     yield from self._land(flight)
                 flight = launched
 
+    def _hold_back(self, request: Request, delay_s: float) -> Generator[simpy.Event, None, StepPlan]:
+        """Wait until the engine has a plan, which it has when `request` has waited `delay_s` in the queue."""
+        self._held_since = self.env.now
+        while True:
+            alarm_s = request.queued_s + delay_s
+            if alarm_s <= self.env.now:
+                return self.engine.schedule(window_over=True)
+            idle = self._idle = self.env.event()
+            alarm = At(self.env, alarm_s, WAKE_ORDER + self.index)
+            alarm.callbacks.append(partial(self._wake, idle))
+            yield idle
+            plan = self.engine.schedule()
+            if plan.hold is None:
+                return plan
+            request, delay_s = plan.hold
+
     def _land(self, flight: _Flight) -> Generator[simpy.Event, None, None]:
         """Wait for the end of a step and let its requests know."""
         yield At(self.env, flight.end_s, REPLICA_ORDER + self.index)
@@ -152,13 +180,20 @@ class Replica:
         time = self.timer.step(shape)
         for request in plan.admitted:
             request.scheduled_s = start_s
-        running, kv_used = len(self.engine.running) - self.engine.leaving, self.engine.kv.used_blocks
-        decoding = self.engine.decoders.measured if plan.decodes else 0
+        engine = self.engine
+        running, kv_used = len(engine.running) - engine.leaving - len(engine.kept), engine.kv.used_blocks
+        decoding = engine.decoders.measured
+        stalled = decoding - sum(count for _, count in self._stalled)
+        window_s = 0.0 if self._held_since is None else start_s - self._held_since
+        self._held_since = None
         end_s = start_s + time.total_s
-        delivered_s = end_s + self.output_overhead_s * shape.sampled
-        finished = self.engine.launch(plan)
-        if decoding:
-            self.gaps.add(time.total_s, decoding)
+        delivered_s = end_s + self.output_overhead_s * (shape.sampled - plan.padding_decodes)
+        finished = engine.launch(plan)
+        if plan.decodes:
+            self._count_gaps(end_s, time.total_s, decoding)
+            self._decoded_s = end_s
+        elif stalled:
+            self._stalled.append((start_s, stalled))
         for request in plan.sampled:
             if request.generated_tokens == 1:
                 request.first_token_s = delivered_s
@@ -167,11 +202,21 @@ class Replica:
                 self.gaps.add(time.total_s if at_step_start else end_s - request.last_token_s, 1)
             request.last_token_s = end_s
         if shape.prefills or plan.preempted or plan.resumed or plan.recomputed_tokens:
-            self.log.mixed(start_s, end_s, plan, running, kv_used, time)
+            self.log.mixed(start_s, end_s, plan, running, kv_used, time, window_s)
         else:
-            context = shape.decode_context_tokens
-            self.log.decodes(start_s, end_s, 1, shape.decodes, context, running, kv_used, time)
+            padding, padding_context = plan.padding_decodes, plan.padding_context_tokens
+            decodes, context = shape.decodes - padding, shape.decode_context_tokens - padding_context
+            self.log.decodes(start_s, end_s, 1, decodes, context, running, kv_used, time, padding, padding_context)
         return _Flight(end_s, delivered_s, plan, finished)
+
+    def _count_gaps(self, end_s: float, gap_s: float, decoding: int) -> None:
+        """Note the gaps that end with a decode step; the last token of a stalled member lies longer back."""
+        for last_token_s, count in self._stalled:
+            self.gaps.add(end_s - last_token_s, count)
+            decoding -= count
+        self._stalled = []
+        if decoding:
+            self.gaps.add(gap_s, decoding)
 
     def _decode(
         self, start_s: float, plan: StepPlan, steps: int, before: _Flight | None
@@ -181,12 +226,15 @@ class Replica:
         `before` is the step under way. Returns the one under way then, if steps are decided ahead.
         """
         engine = self.engine
-        running, decoding = len(engine.running), engine.decoders.measured
+        running, decoding = len(engine.running) - len(engine.kept), engine.decoders.measured
         # What lies beyond the next arrival would be computed in vain, if that arrival can change anything.
         until_s = inf if engine.waiting else self.forecast.next_s
         if until_s - start_s < steps * self._step_s:
             steps = min(steps, max(int((until_s - start_s) / self._step_s), 0) + 2)
-        gaps_s, time = self.timer.decode_run(plan.decodes, plan.decode_context_tokens, steps)
+        padding, padding_context = plan.padding_decodes, plan.padding_context_tokens
+        gaps_s, time = self.timer.decode_run(
+            plan.decodes + padding, plan.decode_context_tokens + padding_context, steps
+        )
         self._step_s = gaps_s[-1]
         ends_s = list(accumulate(gaps_s, initial=start_s))
         steps = min(len(gaps_s), self._steps_until(until_s, ends_s))
@@ -200,10 +248,15 @@ class Replica:
         kv_used = engine.kv.used_blocks
         delivered_s = end_s + self.output_overhead_s * plan.decodes
         flight = _Flight(end_s, delivered_s, plan, engine.launch(plan, steps))
+        self._decoded_s = end_s
+        first = 0
+        if self._stalled:
+            self._count_gaps(ends_s[1], gaps_s[0], decoding)
+            first = 1
         if decoding:
-            self.gaps.add_run(gaps_s[:steps], decoding)
+            self.gaps.add_run(gaps_s[first:steps], decoding)
         context = plan.decode_context_tokens
-        self.log.decodes(start_s, end_s, steps, plan.decodes, context, running, kv_used, time)
+        self.log.decodes(start_s, end_s, steps, plan.decodes, context, running, kv_used, time, padding, padding_context)
         if before is not None:
             self._landed(before)
         if self.ahead:

@@ -9,9 +9,10 @@ from sim.metrics.context import Columns, Floats, RunContext
 from sim.metrics.invariants import InvariantError
 from sim.metrics.numbers import exact_sum, ratio
 
-BUCKETS = ("prefill", "decode", "recomputed", "padding", "communication", "host", "starved")
-"""useful prefill, useful decode, tokens computed again after preemption, CUDA-graph padding rows,
-collectives, host time the GPU waits for, and idle with nothing to run."""
+BUCKETS = ("prefill", "decode", "recomputed", "padding", "communication", "host", "window", "starved")
+"""useful prefill, useful decode, tokens computed again after preemption, rows computed for nobody (of CUDA graphs
+and of static batches), collectives, host time the GPU waits for, idle while requests are held back to make a larger
+batch, and idle with nothing to run."""
 
 _TOLERANCE = 1e-9
 
@@ -20,17 +21,17 @@ def gpu_time(steps: Columns, context: RunContext) -> dict[str, float]:
     """GPU-seconds per bucket of BUCKETS, over all GPUs from time 0 to the makespan.
 
     A row of the steps table lasts end_s - start_s; its host, communication and padding time are
-    given per step. What is left is GPU work, split among prefill, decode and recomputed tokens in
+    given per step. What is left is GPU work, split among prefill, decode, recomputed and padding tokens in
     proportion to the tokens computed (a mixed step runs its linear layers once over all of them).
-    Time outside the rows is starved. Raises InvariantError citing INV-4 if rows overlap, a row's
-    parts exceed it, or the buckets do not add up to GPUs * makespan.
+    Time outside the rows is starved, but for the window before a row. Raises InvariantError citing
+    INV-4 if rows overlap, a row's parts exceed it, or the buckets do not add up to GPUs * makespan.
     """
     duration = steps["end_s"] - steps["start_s"]
     count = steps["steps"]
     host, comm, padding = (steps[name] * count for name in ("host_s", "comm_s", "padding_s"))
     work = duration - host - comm - padding
     _refuse(work < -_TOLERANCE * duration, steps, "host, communication and padding exceed the step's time")
-    tokens = (steps["prefill_tokens"] + steps["decodes"]) * count
+    tokens = (steps["prefill_tokens"] + steps["decodes"] + steps["padding_tokens"]) * count
     per_token = np.divide(work, tokens, out=np.zeros(len(work)), where=tokens > 0)
     _refuse((tokens == 0) & (work > _TOLERANCE * duration), steps, "GPU work without a token")
     prefilled, decoded = steps["prefill_tokens"] * count, steps["decodes"] * count
@@ -41,10 +42,11 @@ def gpu_time(steps: Columns, context: RunContext) -> dict[str, float]:
         "prefill": exact_sum(per_token * (prefilled - again + again_decoding)),
         "decode": exact_sum(per_token * (decoded - again_decoding)),
         "recomputed": exact_sum(per_token * again),
-        "padding": exact_sum(padding),
+        "padding": exact_sum(padding) + exact_sum(per_token * (steps["padding_tokens"] * count)),
         "communication": exact_sum(comm),
         "host": exact_sum(host),
-        "starved": exact_sum(_idle(steps, context)),
+        "window": exact_sum(steps["window_s"]),
+        "starved": exact_sum(_idle(steps, context)) - exact_sum(steps["window_s"]),
     }
     seconds = {name: value * context.gpus_per_replica for name, value in per_replica_s.items()}
     check_gpu_time(seconds, context)

@@ -169,7 +169,7 @@ def _gpu_time(axes: Axes, summary: Summary) -> None:
             axes.text(left + share / 2, 0, told, ha="center", va="center", size=_LABEL + 0.5, color=ink)
         left += share
     if left:
-        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.02), ncols=7, frameon=False,
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.02), ncols=8, frameon=False,
                     fontsize=_LABEL + 0.5, handlelength=1, handleheight=1, columnspacing=1.8)  # fmt: skip
     else:
         _nothing(axes, "no GPU time")

@@ -1,5 +1,10 @@
-"""Random scenarios: small, but with every pressure the engine knows."""
+"""Random scenarios: small, but with every pressure the engine knows, and under every batching policy.
 
+A policy is drawn by its file in sim/batching, and each of its parameters by its type, so that a new one is tested
+without being named here; VALUES has better values for some.
+"""
+
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,7 +12,9 @@ import numpy as np
 from hypothesis import strategies as st
 
 from sim import hardware, models
-from sim.engine import Ordering
+from sim.batching.vllm_v1 import VllmV1
+from sim.choice import options
+from sim.engine import Batching, Ordering
 from sim.latency import EngineTiming, StepTimer, TimerContext
 from sim.latency.linear import Linear
 from sim.latency.profile import Profile
@@ -36,6 +43,28 @@ TIMERS = [
     _profile_timer(0.0015, overlap=False),
     _profile_timer(0.00695, overlap=True),  # the host is the bound until the context has grown
 ]
+
+
+VALUES: dict[str, list[Any]] = {
+    "batch_size": [1, 2, 5],
+    "chunk_tokens": [None, 1, 7, 64],
+    "max_queue_delay": [0.0, 1 / 64, 0.2],
+    "preferred_batch_sizes": [(), (2,), (2, 5)],
+    "timeout": [0.0, 1 / 64, 0.5],
+}
+"""Values for parameters of policies, by name; booleans are drawn anyway, all others keep their defaults."""
+
+
+@st.composite
+def batchings(draw: st.DrawFn) -> Batching:
+    """Any policy in sim/batching."""
+    cls = draw(st.sampled_from([*options("sim.batching").values()]))
+    given = {}
+    for field in dataclasses.fields(cls):
+        values = [True, False] if isinstance(field.default, bool) else VALUES.get(field.name, [field.default])
+        given[field.name] = draw(st.sampled_from(values))
+    policy: Batching = cls(**given)
+    return policy
 
 
 @dataclass(frozen=True)
@@ -67,6 +96,12 @@ def cases(draw: st.DrawFn) -> Case:
     block = draw(st.sampled_from([1, 4, 16]))
     spare = draw(st.sampled_from([0, 1, 30 // block, 1000]))
     ordering: Ordering = draw(st.sampled_from([Fcfs(), Priority()]))
+    batching = draw(batchings())
+    most_seqs = draw(st.sampled_from([1, 3, 64]))
+    # Only vLLM V1 leaves a decode out when a step has too few tokens; the others are never set up so.
+    least_tokens = 1 if isinstance(batching, VllmV1) else most_seqs
+    least_tokens = LONGEST if getattr(batching, "whole_prompts", False) else least_tokens
+    scheduled = draw(st.sampled_from([None, 5]))
     router: Router = draw(st.sampled_from([RoundRobin(), LeastOutstanding(), Random()]))
     return Case(
         RequestTable.of(
@@ -75,7 +110,8 @@ def cases(draw: st.DrawFn) -> Case:
         draw(st.sampled_from(TIMERS)),
         {
             "replicas": draw(st.integers(1, 3)),
-            "decide_ahead": draw(st.booleans()),
+            "batching": batching,
+            "decide_ahead": draw(st.booleans()) and getattr(batching, "decides_ahead", False),
             "ordering": ordering,
             "router": router,
             "request_overhead_s": draw(st.sampled_from([0.0, 0.004, 1 / 64])),
@@ -85,12 +121,12 @@ def cases(draw: st.DrawFn) -> Case:
                 "max_model_len": LONGEST,
                 "num_gpu_blocks": -(-LONGEST // block) + 1 + spare,
                 "block_size": block,
-                "max_num_seqs": draw(st.sampled_from([1, 3, 64])),
-                "max_num_batched_tokens": draw(st.sampled_from([1, 7, 64, 2048])),
+                "max_num_seqs": most_seqs,
+                "max_num_batched_tokens": max(draw(st.sampled_from([1, 7, 64, 2048])), least_tokens),
                 "enable_prefix_caching": draw(st.booleans()),
                 "long_prefill_token_threshold": draw(st.sampled_from([0, 16])),
                 "long_prefill_token_threshold_adaptive": draw(st.booleans()),
-                "max_num_scheduled_tokens": draw(st.sampled_from([None, 5])),
+                "max_num_scheduled_tokens": scheduled and max(scheduled, least_tokens),
                 "watermark": draw(st.sampled_from([0.0, 0.1])),
                 "scheduler_reserve_full_isl": draw(st.booleans()),
             },

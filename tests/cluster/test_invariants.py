@@ -34,15 +34,17 @@ def test_requests_tokens_and_time(case: Case) -> None:
     assert (steps["recomputed_tokens"] * steps["steps"]).sum() == rows["recomputed_tokens"].sum()
     assert (steps["sampled"] * steps["steps"]).sum() == rows["generated_tokens"].sum()
     assert steps["preempted"].sum() == rows["preemptions"].sum()
-    # A replica does one thing at a time, and idles only when it holds no request.
+    # A replica does one thing at a time, and idles only when it holds no request, or holds some back.
     for replica in range(record.replicas):
         mine = steps["replica"] == replica
         start, end = steps["start_s"][mine], steps["end_s"][mine]
         assert (end > start).all()
         assert (start[1:] >= end[:-1]).all()
-        for idle_from, idle_to in zip(end[:-1], start[1:], strict=True):
-            held = (rows["replica"] == replica) & (rows["arrival_s"] + delay < idle_to)
-            assert idle_from == idle_to or (rows["finish_s"][held] <= idle_from).all()
+        held_since = start - steps["window_s"][mine]
+        assert (held_since[1:] >= end[:-1] - 1e-9).all()
+        for idle_from, idle_to in zip(end[:-1], held_since[1:], strict=True):
+            held = (rows["replica"] == replica) & (rows["arrival_s"] + delay < idle_to - 1e-9)
+            assert idle_to - idle_from < 1e-9 or (rows["finish_s"][held] <= idle_from).all()
     # Every gap between two tokens of a measured request is in the histogram.
     window = done & rows["measured"]
     assert record.itl_counts.sum() == (rows["generated_tokens"][window] - 1).sum()
@@ -83,7 +85,7 @@ def test_littles_law(case: Case) -> None:
 def test_blocks_and_queues_at_every_step(case: Case) -> None:
     """INV-1 and INV-2 after every decision and every completion, driven by hand."""
     for group_decodes in (True, False):
-        replica = engine(case.options["ordering"], group_decodes, **case.options["limits"])
+        replica = engine(case.options["ordering"], group_decodes, case.options["batching"], **case.options["limits"])
         rows = zip(case.table.prompt_tokens.tolist(), case.table.output_tokens.tolist(), strict=True)
         segments = case.table.segments or [None] * len(case.table)
         finished = accepted = 0
@@ -103,6 +105,8 @@ def test_blocks_and_queues_at_every_step(case: Case) -> None:
 
 def _step(replica) -> int:  # type: ignore[no-untyped-def]
     plan = replica.schedule()
+    if plan.hold is not None:
+        plan = replica.schedule(window_over=True)
     budget = replica.limits.token_budget
     assert plan.decodes + sum(chunk.new_tokens for chunk in plan.chunks) <= budget
     assert len(replica.running) <= replica.limits.max_num_seqs

@@ -1,0 +1,116 @@
+"""What batching policies have in common: which blocks can be had, who decodes, and who makes room."""
+
+from sim.engine import Engine
+from sim.kvcache.paged import Hit
+from sim.plan import StepPlan
+from sim.request import Request
+
+
+def to_go(request: Request) -> int:
+    """Known tokens that are still to be computed."""
+    return request.known_tokens - request.computed_tokens
+
+
+def is_leaving(request: Request) -> bool:
+    """Whether its last token is under way, or there already."""
+    return request.generated_tokens == request.output_tokens
+
+
+def is_decoding(request: Request) -> bool:
+    """Whether it only has its newest token to compute."""
+    return request.computed_tokens >= request.prompt_tokens and to_go(request) == 1
+
+
+def prompts_under_way(engine: Engine) -> list[Request]:
+    """Running requests whose prompts (after a preemption, with the answer so far) are not all computed."""
+    return [request for request in engine.prefilling if to_go(request) and not is_decoding(request)]
+
+
+def promised_blocks(engine: Engine) -> int:
+    """Blocks that prompts under way will still take: their whole prompts were admitted."""
+    blocks_for = engine.kv.blocks_for
+    return sum(
+        blocks_for(request.known_tokens) - blocks_for(request.computed_tokens) for request in prompts_under_way(engine)
+    )
+
+
+def fits(engine: Engine, hit: Hit, tokens: int, promised: int = 0) -> bool:
+    """Whether blocks for a waiting request's first `tokens` tokens, those found included, can be had now.
+
+    `promised` blocks are others' already; the watermark stays free while others run.
+    """
+    kv = engine.kv
+    needed = max(kv.blocks_for(tokens) - hit.blocks, 0) + hit.evictable_blocks + promised
+    if engine.running:
+        needed += engine.limits.watermark_blocks
+    return needed <= kv.free_blocks
+
+
+def decode_all(engine: Engine, plan: StepPlan, least_free: int = 0) -> None:
+    """Schedule one token for every decoding request; while blocks are short, the latest give up theirs.
+
+    A request gets its token only if it sees `least_free` free blocks, needed or not, as in engines that do not
+    look whether its last block is full.
+    """
+    group = engine.decoders
+    free = engine.kv.free_blocks - promised_blocks(engine)
+    alone = [request for request in engine.prefilling if is_decoding(request)]
+    if engine.group_decodes:
+        needed = group.blocks_needed if group.size else 0
+        needed += sum(_blocks_for_one_more(engine, request) for request in alone)
+        if needed + least_free <= free:
+            if group.size:
+                engine.schedule_decodes(plan)
+            for request in alone:
+                engine.schedule_chunk(request, 1, plan)
+            return
+    engine.dissolve_decoders(plan)
+    order = [request for request in engine.running if not is_leaving(request)]
+    promised = promised_blocks(engine)
+    position = 0
+    while position < len(order):
+        request = order[position]
+        position += 1
+        if not is_decoding(request):
+            continue
+        needed = max(_blocks_for_one_more(engine, request), least_free)
+        while needed > engine.kv.free_blocks - promised:
+            victim = engine.ordering.victim(order[position - 1 :])  # nobody loses a token that it was given
+            order.remove(victim)
+            engine.preempt(victim, plan)
+            promised = promised_blocks(engine)
+            if victim is request:
+                position -= 1
+                break
+        else:
+            engine.schedule_chunk(request, 1, plan)
+
+
+def _blocks_for_one_more(engine: Engine, request: Request) -> int:
+    return int(request.computed_tokens % engine.limits.block_size == 0)
+
+
+def steady(engine: Engine, least_free: int = 0) -> int:
+    """Decode steps until the first is done or `decode_all` runs short of blocks, the planned one included."""
+    group = engine.decoders
+    # The first step's blocks are taken already, so its place in the count is free of charge.
+    free = engine.kv.free_blocks + group.blocks_needed - least_free
+    return max(1, group.ticks_within(free, group.ticks_to_finish)) if free >= 0 else 1
+
+
+def is_new_head(engine: Engine, request: Request) -> bool:
+    """Whether a request that just joined the queue is next, and a seat is left: nobody behind it matters."""
+    return engine.has_seat and engine.waiting.head is request
+
+
+def admit_whole(engine: Engine, plan: StepPlan, budget: int) -> None:
+    """Admit from the queue's head, each with all its known tokens, until seats, tokens or blocks run out."""
+    limits = engine.limits
+    while engine.waiting and engine.has_seat:
+        request = engine.waiting.head
+        hit = engine.kv.lookup(request)
+        new = request.known_tokens - hit.blocks * limits.block_size
+        if new > budget or not fits(engine, hit, request.known_tokens):
+            return
+        engine.admit(request, hit, new, plan)
+        budget -= new
