@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sim import hardware, models, preset
+from sim import choice, hardware, models, preset
 from sim.engine import Engine as Replica
 from sim.engine import EngineLimits
 from sim.errors import ScenarioError, ServecastError
@@ -121,15 +121,24 @@ def _filled(engine: Engine, model: Model, profile: hardware.Profile) -> dict[str
     defaults = preset.load(engine.preset).defaults(profile.name, profile.memory_bytes)
     given = {key: getattr(engine, key) for key in Engine.model_fields}
     values: dict[str, Any] = {k: defaults.get(k) if v is None else v for k, v in given.items()}
+    batching = choice.build("sim.batching", values["batching"])
+    ahead, whole_prompts = (getattr(batching, name, False) for name in ("decides_ahead", "whole_prompts"))
+    if engine.async_scheduling and not ahead:
+        raise ScenarioError(
+            f"batching {choice.name_of(batching)} cannot decide a step while one is under way; "
+            "set async_scheduling to false, or leave it out"
+        )
+    values["async_scheduling"] = values["async_scheduling"] and ahead
+    splits = values["enable_chunked_prefill"] and not whole_prompts
     longest = values["max_model_len"] = engine.max_model_len or model.max_position
     if longest > model.max_position:
         raise ScenarioError(f"max_model_len {longest} is more than the {model.max_position} positions of {model.name}")
     if engine.max_num_batched_tokens is None:
         most = min(values["max_num_batched_tokens"], values["max_num_seqs"] * longest)
-        values["max_num_batched_tokens"] = most if values["enable_chunked_prefill"] else max(most, longest)
+        values["max_num_batched_tokens"] = most if splits else max(most, longest)
     if engine.max_num_seqs is None:
         values["max_num_seqs"] = min(values["max_num_seqs"], values["max_num_batched_tokens"])
-    _refuse_what_the_engine_refuses(values)
+    _refuse_what_the_engine_refuses(values, splits)
     if values["dtype"] == "auto":
         values["dtype"] = "bf16"
     if values["kv_cache_dtype"] == "auto":
@@ -140,7 +149,7 @@ def _filled(engine: Engine, model: Model, profile: hardware.Profile) -> dict[str
     return values
 
 
-def _refuse_what_the_engine_refuses(values: dict[str, Any]) -> None:
+def _refuse_what_the_engine_refuses(values: dict[str, Any], splits: bool) -> None:
     tokens, seqs = values["max_num_batched_tokens"], values["max_num_seqs"]
     longest = values["max_model_len"]
     if tokens < seqs:
@@ -148,10 +157,11 @@ def _refuse_what_the_engine_refuses(values: dict[str, Any]) -> None:
             f"max_num_batched_tokens {tokens} is less than max_num_seqs {seqs}: a full batch "
             "could not decode; raise the one or lower the other"
         )
-    if tokens < longest and not values["enable_chunked_prefill"]:
+    if tokens < longest and not splits:
         raise ScenarioError(
             f"max_num_batched_tokens {tokens} is less than max_model_len {longest} with "
-            "chunked prefill off: long prompts could never run; raise it, or turn chunking on"
+            "chunked prefill off: long prompts could never run; raise it, or lower max_model_len, or use a batching "
+            "that splits prompts, with chunking on"
         )
     if (values["max_num_scheduled_tokens"] or 0) > tokens:
         raise ScenarioError(

@@ -8,6 +8,7 @@ when nobody can be short of tokens or blocks; `_one_by_one` is the rule itself.
 from dataclasses import dataclass
 from typing import ClassVar
 
+from sim.batching._shared import fits
 from sim.engine import Engine
 from sim.kvcache.paged import Hit
 from sim.plan import StepPlan
@@ -151,11 +152,7 @@ def _admit(engine: Engine, plan: StepPlan, budget: int, threshold: int) -> None:
 def _has_blocks(engine: Engine, request: Request, hit: Hit, new_tokens: int) -> bool:
     """Whether the step's blocks, and the whole known sequence's if so set, could be had now."""
     limits = engine.limits
-    kv = engine.kv
     tokens = hit.blocks * limits.block_size + new_tokens
     if limits.scheduler_reserve_full_isl:
         tokens = max(tokens, min(request.known_tokens, limits.max_model_len))
-    needed = max(kv.blocks_for(tokens) - hit.blocks, 0) + hit.evictable_blocks
-    if engine.running:
-        needed += limits.watermark_blocks
-    return needed <= kv.free_blocks
+    return fits(engine, hit, tokens)

@@ -48,6 +48,8 @@ def simulate(
     """
     if cooldown_s and table.closed_loop is not None:
         raise ServecastError("a closed loop has no known last arrival: leave out measure.cooldown")
+    if decide_ahead and not getattr(make_engine().batching, "decides_ahead", False):
+        raise ServecastError("this batching cannot decide a step while one is under way: decide_ahead must be False")
     env = simpy.Environment()
     requests = make_requests(table, warmup_s, cooldown_s)
     log, gaps = RequestLog(len(table)), GapLog()

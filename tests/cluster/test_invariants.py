@@ -6,6 +6,7 @@ from hypothesis import given, settings
 
 from sim.errors import ServecastError
 from sim.latency.linear import Linear
+from sim.metrics import RunContext, gpu_time
 from sim.request import Request
 from tests.cluster.strategies import LONGEST, Case, cases
 from tests.serving import LinearTimer, engine, serve, table
@@ -45,6 +46,10 @@ def test_requests_tokens_and_time(case: Case) -> None:
         for idle_from, idle_to in zip(end[:-1], held_since[1:], strict=True):
             held = (rows["replica"] == replica) & (rows["arrival_s"] + delay < idle_to - 1e-9)
             assert idle_to - idle_from < 1e-9 or (rows["finish_s"][held] <= idle_from).all()
+    # INV-4: gpu_time raises unless every second of every replica is in one bucket.
+    context = RunContext(record.replicas, 1, record.kv_blocks, record.block_size, record.makespan_s)
+    seconds = gpu_time(steps, context)
+    assert (seconds["window"] > 0) == bool((steps["window_s"] > 0).any())
     # Every gap between two tokens of a measured request is in the histogram.
     window = done & rows["measured"]
     assert record.itl_counts.sum() == (rows["generated_tokens"][window] - 1).sum()
