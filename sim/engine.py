@@ -290,6 +290,13 @@ class Engine:
             shared.update(request.blocks)
         self.kv.check(sum(held.values()) + len(shared))
 
+    def generated_tokens(self, request: Request) -> int:
+        """Tokens that the request has so far, wherever they are counted."""
+        settled = request.generated_tokens
+        if request not in self.running or request in self.prefilling or settled == request.output_tokens:
+            return settled
+        return request.lead + self.decoders.clock - request.prompt_tokens + 1
+
     # What a batching policy does to the queues.
 
     def schedule_decodes(self, plan: StepPlan) -> None:

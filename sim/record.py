@@ -23,10 +23,10 @@ _REQUEST = np.dtype(
         ("arrival_s", "<f8"), ("scheduled_s", "<f8"), ("first_token_s", "<f8"), ("finish_s", "<f8"),
         ("prompt_tokens", "<i8"), ("output_tokens", "<i8"), ("generated_tokens", "<i8"),
         ("cached_tokens", "<i8"), ("recomputed_tokens", "<i8"), ("priority", "<i8"),
-        ("replica", "<i4"), ("preemptions", "<i4"), ("status", "<i1"), ("measured", "?"),
+        ("replica", "<i4"), ("preemptions", "<i4"), ("tenant", "<i4"), ("status", "<i1"), ("measured", "?"),
     ]
 )  # fmt: skip
-_pack_request = struct.Struct("<4d6q2ib?").pack_into
+_pack_request = struct.Struct("<4d6q3ib?").pack_into
 
 _STEP = np.dtype(
     [
@@ -63,6 +63,8 @@ class Record:
     kv_blocks: int
     block_size: int
     makespan_s: float
+    tenants: tuple[str, ...]
+    """The names that `requests["tenant"]` indexes."""
     counters: dict[str, int]
 
 
@@ -82,7 +84,7 @@ class RequestLog:
             request.arrival_s, request.scheduled_s, request.first_token_s, request.finish_s,
             request.prompt_tokens, request.output_tokens, request.generated_tokens,
             request.cached_tokens, request.recomputed_tokens, request.priority,
-            replica, request.preemptions, STATUS.index(status), request.measured,
+            replica, request.preemptions, request.tenant, STATUS.index(status), request.measured,
         )  # fmt: skip
 
     def columns(self) -> dict[str, NDArray[Any]]:

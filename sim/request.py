@@ -26,8 +26,9 @@ class Request:
     __slots__ = (
         "arrival_s", "block_keys", "blocks", "cached_tokens", "computed_tokens", "finish_s", "first_token_s",
         "generated_tokens", "high_water_tokens", "id", "keyed_tokens", "last_token_s", "lead", "measured",
-        "output_name", "output_tokens", "pending_tokens", "preemptions", "priority", "private_run",
-        "prompt_tokens", "queued_s", "recomputed_tokens", "scheduled_s", "seat", "segments",
+        "output_name", "output_tokens", "pending_tokens", "predicted_tokens", "preemptions", "priority",
+        "private_run", "prompt_tokens", "queued_s", "recomputed_tokens", "scheduled_s", "seat", "segments",
+        "tenant",
     )  # fmt: skip
 
     def __init__(
@@ -40,12 +41,16 @@ class Request:
         segments: Segments | None = None,
         output_name: Hashable | None = None,
         measured: bool = True,
+        tenant: int = 0,
+        predicted_tokens: int | None = None,
     ) -> None:
         self.id = id
         self.arrival_s = arrival_s
         self.prompt_tokens = prompt_tokens
         self.output_tokens = output_tokens
+        self.predicted_tokens = output_tokens if predicted_tokens is None else predicted_tokens  # for orders
         self.priority = priority
+        self.tenant = tenant  # whose request it is, as an index
         self.segments = segments
         self.output_name = output_name  # set when a later prompt repeats this request's output
         self.measured = measured

@@ -73,7 +73,7 @@ class Result:
         """One row per request, in the order of arrival, with its latencies in seconds."""
         from sim.metrics import requests_frame
 
-        return requests_frame(self.record.requests)
+        return requests_frame(self.record.requests, self.record.tenants)
 
     @cached_property
     def steps(self) -> pd.DataFrame:

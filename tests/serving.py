@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 
 from sim.batching.vllm_v1 import VllmV1
 from sim.cluster.simulate import simulate
-from sim.engine import Batching, Engine, EngineLimits, Ordering
+from sim.engine import Batching, Engine, EngineLimits, Ordering, QueueOrdering
 from sim.latency import StepTimer
 from sim.latency.linear import LinearTimer
 from sim.ordering.fcfs import Fcfs
@@ -20,8 +20,9 @@ from sim.workload.table import ClosedLoop, RequestTable
 
 
 def engine(
-    ordering: Ordering | None = None, group_decodes: bool = True, batching: Batching | None = None, **limits: Any
-) -> Engine:
+    ordering: Ordering | QueueOrdering | None = None, group_decodes: bool = True, batching: Batching | None = None,
+    **limits: Any,
+) -> Engine:  # fmt: skip
     """An engine with plenty of memory, and vLLM's batching, unless told otherwise."""
     limits = {"num_gpu_blocks": 10_001, "max_model_len": 4096, **limits}
     return Engine(EngineLimits(**limits), batching or VllmV1(), ordering or Fcfs(), group_decodes)
@@ -29,8 +30,8 @@ def engine(
 
 def serve(
     table: RequestTable, timer: StepTimer, *, replicas: int = 1, router: Router | None = None,
-    ordering: Ordering | None = None, batching: Batching | None = None, group_decodes: bool = True,
-    fast_forward: bool = True, seed: int = 0,
+    ordering: Ordering | QueueOrdering | None = None, batching: Batching | None = None,
+    group_decodes: bool = True, fast_forward: bool = True, seed: int = 0,
     limits: dict[str, Any] | None = None, **options: Any,
 ) -> Record:  # fmt: skip
     """Simulate a table on equal replicas."""

@@ -82,7 +82,7 @@ def replay(setup: Setup, log: ServingLog) -> Replay:
         seed=said.seed,
         fast_forward=False,
     )
-    requests = requests_frame(record.requests).sort_values("id", ignore_index=True)
+    requests = requests_frame(record.requests, record.tenants).sort_values("id", ignore_index=True)
     preemptions = [row.preemptions for row in log.requests]
     same = timer.steps if timer.first_different is None else timer.first_different
     return Replay(requests, timer.steps, len(log.steps), same, requests["preemptions"].tolist() == preemptions)

@@ -4,6 +4,7 @@ One process, or none, serves all of them, however many there are.
 """
 
 from collections.abc import Callable, Generator, Iterator
+from itertools import repeat
 from math import inf
 
 import simpy
@@ -76,9 +77,11 @@ def make_requests(table: RequestTable, warmup_s: float, cooldown_s: float) -> It
             table.prompt_tokens[rows].tolist(),
             table.output_tokens[rows].tolist(),
             table.priority[rows].tolist(),
-            strict=True,
+            repeat(0) if table.tenant is None else table.tenant[rows].tolist(),
+            repeat(None) if table.predicted_tokens is None else table.predicted_tokens[rows].tolist(),
+            strict=False,  # `repeat` has no end
         )
-        for index, (arrival_s, prompt, output, priority) in enumerate(columns, first):
+        for index, (arrival_s, prompt, output, priority, tenant, predicted) in enumerate(columns, first):
             segments = None if table.segments is None else table.segments[index]
             measured = warmup_s <= arrival_s <= last_s
-            yield Request(index, arrival_s, prompt, output, priority, segments, None, measured)
+            yield Request(index, arrival_s, prompt, output, priority, segments, None, measured, tenant, predicted)

@@ -121,6 +121,7 @@ def simulate(
         kv_blocks=engine.kv.num_blocks,
         block_size=engine.limits.block_size,
         makespan_s=float(np.max(steps["end_s"], initial=0.0)),
+        tenants=table.tenants,
         counters={
             "engine_steps": sum(replica.log.engine_steps for replica in fleet),
             "step_rows": len(steps["end_s"]),

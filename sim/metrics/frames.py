@@ -1,15 +1,22 @@
 """The record tables as pandas frames, for people."""
 
+from collections.abc import Sequence
+
+import numpy as np
 import pandas as pd
 
 from sim.metrics.context import Columns
 from sim.metrics.latency import latency_columns
 
 
-def requests_frame(requests: Columns) -> pd.DataFrame:
-    """One row per request in arrival order: the recorded columns, then its latencies in seconds."""
+def requests_frame(requests: Columns, tenants: Sequence[str]) -> pd.DataFrame:
+    """One row per request in arrival order: the recorded columns, then its latencies in seconds.
+
+    `tenants` are the names that the column tenant indexes.
+    """
     frame = pd.DataFrame({**requests, **latency_columns(requests)})
     frame["status"] = pd.Categorical(frame["status"], categories=["finished", "rejected", "unfinished"])
+    frame["tenant"] = pd.Categorical(np.array(tenants)[requests["tenant"]], categories=list(tenants))
     return frame
 
 

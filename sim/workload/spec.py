@@ -1,6 +1,7 @@
 """Workload: a scenario's `workload:` section, and how it becomes a table of requests."""
 
 import dataclasses
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -12,13 +13,14 @@ from sim.errors import ScenarioError
 from sim.quantity import Seconds
 from sim.streams import stream
 from sim.workload.content import Named
-from sim.workload.fields import Positive
+from sim.workload.fields import NonNegative, Positive
 from sim.workload.points import MAX_REQUESTS, UserLoop
 from sim.workload.prefixes.repeated_prompts import RepeatedPrompts
-from sim.workload.table import ClosedLoop, Floats, Ints, RequestTable
+from sim.workload.table import MAX_TOKENS, ONE_TENANT, ClosedLoop, Floats, Ints, RequestTable
 
 _SYNTHETIC = (
     "arrivals", "prompt_tokens", "output_tokens", "lengths", "requests", "duration", "prefix", "priorities",
+    "tenants",
 )  # fmt: skip
 
 
@@ -41,6 +43,10 @@ class Workload(BaseModel):
     prefix: Annotated[Any, Choice("sim.workload.prefixes")] | None = None
     priorities: Annotated[dict[int, Positive], Field(min_length=1)] | None = None
     """Priority value -> weight; lower values are more urgent."""
+    tenants: Annotated[dict[str, Positive], Field(min_length=1)] | None = None
+    """Tenant -> weight: whose request each one is."""
+    prediction_error: NonNegative = 0.0
+    """How wrong schedulers guess output lengths: the standard deviation of ln(guess / truth); 0: they know."""
 
     @model_validator(mode="after")
     def _one_whole_story(self) -> Self:
@@ -80,8 +86,7 @@ class Workload(BaseModel):
         ScenarioError for a workload without requests.
         """
         if self.trace is not None:
-            table: RequestTable = _located(self.trace, base_dir).read()
-            return table
+            return self._predicted(_located(self.trace, base_dir).read(), seed)
         arrival_s, loop = self._arrivals(seed)
         count = len(arrival_s)
         if count == 0:
@@ -97,10 +102,12 @@ class Workload(BaseModel):
             priority=self._priorities(seed, count),
             segments=named.segments,
             closed_loop=loop,
+            tenant=self._tenants(seed, count),
+            tenants=tuple(self.tenants or (ONE_TENANT,)),
             source="synthetic",
         )
         table.check()
-        return table
+        return self._predicted(table, seed)
 
     def _arrivals(self, seed: int) -> tuple[Floats, ClosedLoop | None]:
         rng = stream(seed, "workload.arrivals")
@@ -128,10 +135,37 @@ class Workload(BaseModel):
     def _priorities(self, seed: int, count: int) -> Ints:
         if self.priorities is None:
             return np.zeros(count, dtype=np.int64)
-        values, weights = np.array(list(self.priorities)), np.array(list(self.priorities.values()))
-        picked = stream(seed, "workload.priorities").choice(len(values), size=count, p=weights / weights.sum())
-        drawn: Ints = values[picked].astype(np.int64)
+        picked = _picked(stream(seed, "workload.priorities"), self.priorities.values(), count)
+        drawn: Ints = np.array(list(self.priorities))[picked].astype(np.int64)
         return drawn
+
+    def _tenants(self, seed: int, count: int) -> Ints | None:
+        if self.tenants is None:
+            return None
+        return _picked(stream(seed, "workload.tenants"), self.tenants.values(), count)
+
+    def _predicted(self, table: RequestTable, seed: int) -> RequestTable:
+        """The table with predicted output lengths: log-normal around the true ones, right in the median.
+
+        One draw per request whatever the error, so that a larger one is the same guesses, further off.
+        """
+        if not self.prediction_error:
+            return table
+        if table.predicted_tokens is not None:
+            raise ScenarioError(
+                f"workload: {table.source} brings its own predicted_tokens, so prediction_error cannot be given; "
+                "remove one"
+            )
+        off = np.exp(self.prediction_error * stream(seed, "workload.prediction").standard_normal(len(table)))
+        guesses = np.clip(np.rint(table.output_tokens * off), 1, MAX_TOKENS).astype(np.int64)
+        return dataclasses.replace(table, predicted_tokens=guesses)
+
+
+def _picked(rng: np.random.Generator, weights: Iterable[float], count: int) -> Ints:
+    """i8[count] of indices, each with a chance in proportion to its weight."""
+    shares = np.array(list(weights))
+    picked: Ints = rng.choice(len(shares), size=count, p=shares / shares.sum())
+    return picked
 
 
 def _located(choice: Any, base_dir: Path) -> Any:

@@ -14,6 +14,9 @@ Floats: TypeAlias = NDArray[np.float64]
 Ints: TypeAlias = NDArray[np.int64]
 Bools: TypeAlias = NDArray[np.bool_]
 
+ONE_TENANT = "default"
+"""Whose requests are those that name no tenant."""
+
 MAX_TOKENS = 10_000_000
 """A longer prompt or output is taken for a mistake (the longest real trace known here has 0.9 million)."""
 
@@ -41,7 +44,9 @@ class RequestTable:
 
     arrival_s f8[n] sorted and at least 0 (all zeros for a closed loop), prompt_tokens and output_tokens
     i8[n] at least 1, priority i8[n] (lower is more urgent), segments None when no request shares content,
-    else n entries whose lengths add up to the prompt's. `skipped_rows` counts the rows of a trace that
+    else n entries whose lengths add up to the prompt's. tenant i8[n] indexes the names in `tenants` (None: all
+    are the first's); predicted_tokens i8[n] is the output length that a scheduler expects (None: the true
+    one). `skipped_rows` counts the rows of a trace that
     were left out as unusable, `notes` are told with the result, `source` says where the rows come from.
     """
 
@@ -51,6 +56,9 @@ class RequestTable:
     priority: Ints
     segments: list[Segments | None] | None = None
     closed_loop: ClosedLoop | None = None
+    tenant: Ints | None = None
+    tenants: tuple[str, ...] = (ONE_TENANT,)
+    predicted_tokens: Ints | None = None
     skipped_rows: int = 0
     notes: tuple[str, ...] = ()
     source: str = ""
@@ -65,9 +73,15 @@ class RequestTable:
         segments: Sequence[Segments | None] | None = None,
         closed_loop: ClosedLoop | None = None,
         source: str = "given in Python",
+        tenant: Sequence[str] | None = None,
+        predicted_tokens: ArrayLike | None = None,
     ) -> "RequestTable":
-        """A checked table from anything array-like; times are rounded to 1e-9 s, priority defaults to 0."""
+        """A checked table from anything array-like; times are rounded to 1e-9 s, priority defaults to 0.
+
+        `tenant` names the tenant of each request.
+        """
         times = rounded(np.asarray(arrival_s, dtype=np.float64))
+        names, codes = (None, None) if tenant is None else numbered(tenant)
         table = cls(
             arrival_s=times,
             prompt_tokens=np.asarray(prompt_tokens, dtype=np.int64),
@@ -75,6 +89,9 @@ class RequestTable:
             priority=np.zeros(times.shape, np.int64) if priority is None else np.asarray(priority, np.int64),
             segments=None if segments is None else list(segments),
             closed_loop=closed_loop,
+            tenant=codes,
+            tenants=names or (ONE_TENANT,),
+            predicted_tokens=None if predicted_tokens is None else np.asarray(predicted_tokens, np.int64),
             source=source,
         )
         table.check()
@@ -100,6 +117,7 @@ class RequestTable:
             "output_tokens": np.int64,
             "priority": np.int64,
         }
+        kinds |= {name: np.int64 for name in ("tenant", "predicted_tokens") if getattr(self, name) is not None}
         for name, kind in kinds.items():
             column = getattr(self, name)
             if column.shape != (rows,) or column.dtype != kind:
@@ -119,9 +137,13 @@ class RequestTable:
         back = np.zeros(len(self.arrival_s), dtype=bool)
         back[1:] = self.arrival_s[1:] < self.arrival_s[:-1]
         _refuse("arrival_s", self.arrival_s, back, "at or after the time of the row before")
-        for name in ("prompt_tokens", "output_tokens"):
-            column = getattr(self, name)
+        for name in ("prompt_tokens", "output_tokens", "predicted_tokens"):
+            if (column := getattr(self, name)) is None:
+                continue
             _refuse(name, column, (column < 1) | (column > MAX_TOKENS), f"1 to {MAX_TOKENS:,} tokens")
+        if self.tenant is not None:
+            unknown = (self.tenant < 0) | (self.tenant >= len(self.tenants))
+            _refuse("tenant", self.tenant, unknown, f"the index of one of {len(self.tenants)} tenants")
         if self.closed_loop is not None:
             think = self.closed_loop.think_s
             _refuse("think_s", think, ~np.isfinite(think) | (think < 0), "a time >= 0")
@@ -137,6 +159,13 @@ class RequestTable:
                     f"row {row}: segments of {lengths} tokens do not make up a prompt of {tokens}; "
                     "give lengths of at least 1 that add up to it"
                 )
+
+
+def numbered(names: Sequence[str]) -> tuple[tuple[str, ...], Ints]:
+    """The distinct names in the order of their first appearance, and for each entry its place among them."""
+    places: dict[str, int] = {}
+    codes = np.array([places.setdefault(name, len(places)) for name in names], dtype=np.int64)
+    return tuple(places), codes
 
 
 def _refuse(name: str, column: Floats | Ints, bad: Bools, wanted: str) -> None:

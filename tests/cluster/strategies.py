@@ -14,12 +14,10 @@ from hypothesis import strategies as st
 from sim import hardware, models
 from sim.batching.vllm_v1 import VllmV1
 from sim.choice import options
-from sim.engine import Batching, Ordering
+from sim.engine import Batching, Ordering, QueueOrdering
 from sim.latency import EngineTiming, StepTimer, TimerContext
 from sim.latency.linear import Linear
 from sim.latency.profile import Profile
-from sim.ordering.fcfs import Fcfs
-from sim.ordering.priority import Priority
 from sim.routing import Router
 from sim.routing.least_outstanding import LeastOutstanding
 from sim.routing.random import Random
@@ -67,6 +65,17 @@ def batchings(draw: st.DrawFn) -> Batching:
     return policy
 
 
+_NEEDED: dict[str, dict[str, Any]] = {
+    "earliest_deadline": {"within": {0: 0.5, 1: 0.1, 2: 5.0}},
+    "least_slack": {"within": {"other": 1.0}, "token": 0.01, "prefill_token": 1e-4},
+    "length_buckets": {"edges": (10, 40), "group": 3},
+}
+ORDERS: list[Ordering | QueueOrdering] = [
+    order(**_NEEDED.get(name, {})) for name, order in options("sim.ordering").items()
+]
+"""Every order in the folder; one with required parameters needs them above."""
+
+
 @dataclass(frozen=True)
 class Case:
     """One scenario, ready for `tests.serving.serve`."""
@@ -95,7 +104,7 @@ def cases(draw: st.DrawFn) -> Case:
     segments = [_content(rng, int(prompt)) for prompt in prompts] if draw(st.booleans()) else None
     block = draw(st.sampled_from([1, 4, 16]))
     spare = draw(st.sampled_from([0, 1, 30 // block, 1000]))
-    ordering: Ordering = draw(st.sampled_from([Fcfs(), Priority()]))
+    ordering = draw(st.sampled_from(ORDERS))
     batching = draw(batchings())
     most_seqs = draw(st.sampled_from([1, 3, 64]))
     # Only vLLM V1 leaves a decode out when a step has too few tokens; the others are never set up so.
@@ -105,7 +114,8 @@ def cases(draw: st.DrawFn) -> Case:
     router: Router = draw(st.sampled_from([RoundRobin(), LeastOutstanding(), Random()]))
     return Case(
         RequestTable.of(
-            arrivals, prompts, answers, rng.integers(0, 3, count), segments=segments, closed_loop=loop
+            arrivals, prompts, answers, rng.integers(0, 3, count), segments=segments, closed_loop=loop,
+            tenant=[f"t{k}" for k in rng.integers(0, 3, count)], predicted_tokens=rng.integers(1, 150, count),
         ),
         draw(st.sampled_from(TIMERS)),
         {

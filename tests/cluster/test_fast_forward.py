@@ -1,10 +1,14 @@
 """Fast-forward and grouped decodes leave the same bytes as one step and one request at a time (INV-6)."""
 
+from typing import Any
+
+import pytest
 from hypothesis import given, settings
 
+from sim.choice import name_of
 from sim.latency.linear import Linear
 from sim.record import Record
-from tests.cluster.strategies import Case, cases
+from tests.cluster.strategies import ORDERS, Case, cases
 from tests.serving import serve, table
 
 
@@ -43,3 +47,13 @@ def test_an_arrival_behind_the_head_can_let_the_head_in() -> None:
     plain, fast = (serve(requests, timer, fast_forward=on, limits=limits) for on in (False, True))
     assert plain.requests["scheduled_s"].tolist() == fast.requests["scheduled_s"].tolist()
     assert plain.requests["scheduled_s"][1] < 0.3  # the first is done at 1 s
+
+
+@pytest.mark.parametrize("ordering", ORDERS, ids=name_of)
+@settings(max_examples=40, deadline=None)
+@given(case=cases())
+def test_same_bytes_under_every_order(ordering: Any, case: Case) -> None:
+    options = case.options | {"ordering": ordering}
+    plain = serve(case.table, case.timer, fast_forward=False, group_decodes=False, **options)
+    fast = serve(case.table, case.timer, **options)
+    assert content(fast) == content(plain)

@@ -99,7 +99,7 @@ def test_blocks_and_queues_at_every_step(case: Case) -> None:
                 continue
             accepted += 1
             answer = min(answer, LONGEST - prompt)
-            replica.add(Request(index, 0.0, prompt, answer, index % 3, segments[index]))
+            replica.add(Request(index, 0.0, prompt, answer, index % 3, segments[index], tenant=index % 2))
             if index % 4 == 0:
                 finished += _step(replica)
         while not replica.is_idle:

@@ -46,6 +46,7 @@ def requests_table(
         "preemptions": np.zeros(n, dtype=np.int32),
         "recomputed_tokens": np.zeros(n, dtype=np.int64),
         "priority": np.zeros(n, dtype=np.int64),
+        "tenant": np.zeros(n, dtype=np.int32),
         "status": np.full(n, "finished"),
         "measured": np.ones(n, dtype=bool),
     }

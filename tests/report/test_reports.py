@@ -26,7 +26,7 @@ def summary_of(tables: Tables) -> dict:
 
 def draw(tables: Tables) -> Figure:
     frame = timeline(tables.requests, tables.steps, tables.context)
-    return overview(summary_of(tables), requests_frame(tables.requests), frame)
+    return overview(summary_of(tables), requests_frame(tables.requests, ("default",)), frame)
 
 
 def printed(summary: dict, width: int = 90, **more: float) -> str:
@@ -120,7 +120,7 @@ def saved(tables: Tables, folder: Path) -> Path:
         folder,
         summary=summary_of(tables),
         tables={
-            "requests": requests_frame(tables.requests),
+            "requests": requests_frame(tables.requests, ("default",)),
             "steps": steps_frame(tables.steps),
             "timeline": timeline(tables.requests, tables.steps, tables.context),
         },

@@ -161,3 +161,32 @@ def test_the_shipped_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(sys, "argv", ["make_chat_sample.py", str(made)])
     runpy.run_path(str(folder / "make_chat_sample.py"), run_name="__main__")
     assert made.read_bytes() == (folder / "chat-sample.csv").read_bytes()
+
+
+def test_tenants_come_by_their_weights() -> None:
+    drawn = table(tenants={"acme": 3, "bell": 1}, requests=4000)
+    assert drawn.tenants == ("acme", "bell")
+    assert drawn.tenant is not None
+    assert 0.72 < (drawn.tenant == 0).mean() < 0.78  # 4 standard deviations are 0.027
+    assert columns(drawn) == columns(table(requests=4000))  # nothing else has moved
+
+
+def test_predictions_are_log_normal_around_the_truth() -> None:
+    lengths = {"fixed": {"tokens": 1000}}
+    drawn = table(prediction_error=0.5, requests=4000, output_tokens=lengths)
+    assert drawn.predicted_tokens is not None
+    off = np.log(drawn.predicted_tokens / 1000)
+    assert abs(off.mean()) < 4 * 0.5 / np.sqrt(4000)
+    assert off.std() == pytest.approx(0.5, rel=0.05)
+    assert columns(drawn) == columns(table(requests=4000, output_tokens=lengths))
+    further = table(prediction_error=1.0, requests=4000, output_tokens=lengths)
+    assert further.predicted_tokens is not None
+    assert np.log(further.predicted_tokens / 1000) == pytest.approx(2 * off, abs=0.02)
+    assert table(requests=10).predicted_tokens is None  # schedulers know
+
+
+def test_a_table_says_who_each_tenant_is() -> None:
+    rows = RequestTable.of([0, 1, 2], [1, 1, 1], [1, 1, 1], tenant=["b", "a", "b"])
+    assert rows.tenants == ("b", "a")
+    assert rows.tenant is not None
+    assert rows.tenant.tolist() == [0, 1, 0]
