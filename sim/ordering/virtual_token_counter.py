@@ -23,7 +23,8 @@ class VirtualTokenCounter:
     to the lowest counter of those that wait, or, if none does, to that of the tenant that left the queue last, so
     that idling saves up nothing. Two tenants that both always have requests waiting are served the same within
     2 * max(input_weight * longest prompt, output_weight * KV tokens of the replica).
-    Source of rule, bound and weights: Sheng et al., Fairness in Serving Large Language Models (OSDI 2024). Each replica counts for itself. The latest admitted is preempted first; it is not charged twice.
+    Source of rule, bound and weights: Sheng et al., Fairness in Serving Large Language Models (OSDI 2024). Each
+    replica counts for itself. The latest admitted is preempted first; it is not charged twice.
     """
 
     input_weight: Weight = 1.0
