@@ -5,8 +5,8 @@
     result = sim.run("quickstart", overrides=["cluster.replicas=4"])
     result.summary["p99_ttft_ms"], result.requests, result.plot()
 
-`load` reads a scenario, `run` simulates it, `Result` is what it returns, and every error that the user can
-mend is a `ServecastError`.
+`load` reads a scenario, `run` simulates it, `compare` runs its variants; `Result` and `Comparison` are what they
+return, and every error that the user can mend is a `ServecastError`.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -15,18 +15,20 @@ from sim.errors import ServecastError
 from sim.run import Result, run  # light; and `sim.run` must be the function, not the module
 
 if TYPE_CHECKING:
+    from sim.insight import Comparison, compare
     from sim.scenario import Scenario, load
 
-__all__ = ["Result", "Scenario", "ServecastError", "load", "run"]
+__all__ = ["Comparison", "Result", "Scenario", "ServecastError", "compare", "load", "run"]
+_LATER = {"Comparison": "sim.insight", "compare": "sim.insight", "Scenario": "sim.scenario", "load": "sim.scenario"}
 
 
 def __getattr__(name: str) -> Any:
-    """Import the scenario's models only when they are asked for, so that `import sim` stays fast."""
-    if name not in ("Scenario", "load"):
+    """Import what is heavy only when it is asked for, so that `import sim` stays fast."""
+    if name not in _LATER:
         raise AttributeError(f"module 'sim' has no attribute {name!r}")
-    from sim import scenario
+    from importlib import import_module
 
-    return getattr(scenario, name)
+    return getattr(import_module(_LATER[name]), name)
 
 
 def __dir__() -> list[str]:

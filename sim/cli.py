@@ -62,12 +62,10 @@ def run(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print no report and no progress.")] = False,
 ) -> None:
     """Simulate a scenario and report what happened."""
+    from sim.report.folder import check_folder
     from sim.run import run as simulate
 
-    if out is not None and not out.name:
-        raise ServecastError("--out needs the name of a folder")
-    if out is not None and out.exists() and not out.is_dir():
-        raise ServecastError(f"--out {out}: there is a file of that name; choose another folder")
+    check_folder(out)
     overrides = [*set_, *([] if seed is None else [f"seed={seed}"])]
     with _Progress(shown=not quiet and sys.stderr.isatty()) as progress:
         result = simulate(
@@ -133,6 +131,46 @@ def validate(
     for place in (out, plot):
         if place is not None:
             typer.echo(f"written to {place}")
+
+
+@app.command()
+def compare(
+    scenarios: Annotated[list[str], typer.Argument(help="One scenario with variants, or several scenarios.")],
+    seeds: Annotated[int, typer.Option(help="Repeat with so many seeds: only these say how sure a difference is.")] = 1,
+    variant: Annotated[list[str], typer.Option(help="Only this variant; may be repeated.")] = [],  # noqa: B006
+    set_: Annotated[
+        list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change one key: engine.max_num_seqs=64.")
+    ] = [],  # noqa: B006
+    out: Annotated[
+        Path | None, typer.Option(help="Write comparison.json, runs.csv and comparison.png to this folder.")
+    ] = None,
+    format: Annotated[Literal["table", "json"], typer.Option(help="What to print.")] = "table",
+    jobs: Annotated[int | None, typer.Option(help="Runs at once; default: one per core.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print no report and no progress.")] = False,
+) -> None:
+    """Run the variants of a scenario on the same requests, and say what differs."""
+    from sim.insight import compare as run_variants
+    from sim.report.folder import check_folder
+
+    check_folder(out)
+    with _Progress("runs", shown=not quiet and sys.stderr.isatty()) as progress:
+        found = run_variants(
+            *scenarios, variants=variant or None, seeds=seeds, overrides=set_, jobs=jobs, progress=progress.update
+        )
+    if out is not None:
+        found.save(out)
+    if quiet:
+        return
+    if format == "json":
+        from sim.report import summary_json
+
+        sys.stdout.write(summary_json(found.summary()))
+        return
+    from sim.insight.comparison_table import print_comparison
+
+    print_comparison(found, _console(least=120))
+    if out is not None:
+        typer.echo(f"\nwritten to {out}: start with {out / 'comparison.png'}")
 
 
 @app.command()
@@ -285,7 +323,8 @@ def _complain(text: str, code: int = 2) -> int:
 class _Progress:
     """A bar on stderr, once the simulation has taken a while."""
 
-    def __init__(self, shown: bool) -> None:
+    def __init__(self, what: str = "simulating", *, shown: bool) -> None:
+        self.what = what
         self.shown = shown
         self.began = time.monotonic()
         self.bar: Any = None
@@ -307,15 +346,16 @@ class _Progress:
 
             columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
             self.bar = Progress(*columns, console=Console(stderr=True), transient=True)
-            self.task = self.bar.add_task("simulating", total=total)
+            self.task = self.bar.add_task(self.what, total=total)
             self.bar.start()
         self.bar.update(self.task, completed=done)
 
 
-def _console() -> Any:
+def _console(least: int = 100) -> Any:
+    """The terminal as wide as it is; a file or pipe as wide as a report needs."""
     from rich.console import Console
 
-    return Console() if sys.stdout.isatty() else Console(width=100)
+    return Console() if sys.stdout.isatty() else Console(width=least)
 
 
 def _table(*headers: str) -> "Table":

@@ -131,7 +131,10 @@ def _warnings(setup: Setup, table: RequestTable, record: Record, context: RunCon
     ]
     if setup.scenario.variants:
         names = ", ".join(setup.scenario.variants)
-        found.append(f"this is the base scenario; its variants were not run: {names} (choose one with --variant)")
+        found.append(
+            f"this is the base scenario; its variants were not run: {names} "
+            "(servecast compare runs them all, --variant one)"
+        )
     return [text for text in found if text]
 
 

@@ -46,7 +46,8 @@ class Result:
     """What a run came to.
 
     `summary` is JSON-ready and, like the tables, the same bytes for the same scenario, seed and version;
-    `wall_s`, the time that the simulation took, is no part of it. `scenario` has every default made explicit.
+    `wall_s`, the time that the simulation took, is no part of it. `scenario` has every default made explicit;
+    `record` holds the raw tables, `context` what the metrics knew beside them.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class Result:
         self.record = record
         self.summary = summary
         self.wall_s = wall_s
-        self._context = context
+        self.context = context
 
     def __repr__(self) -> str:
         counts = self.summary["requests"]
@@ -87,7 +88,7 @@ class Result:
         """Arrivals, queue, batch, KV blocks and latencies over time."""
         from sim.metrics import timeline
 
-        return timeline(self.record.requests, self.record.steps, self._context)
+        return timeline(self.record.requests, self.record.steps, self.context)
 
     def plot(self, path: str | Path | None = None) -> Figure:
         """The overview picture; with `path` also written there as PNG."""

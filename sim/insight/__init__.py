@@ -1,1 +1,5 @@
-"""Questions about results: how true is it, and what would be better?"""
+"""Answers that take several runs, or a real one beside the simulated."""
+
+from sim.insight.comparison import Comparison, compare
+
+__all__ = ["Comparison", "compare"]

@@ -1,8 +1,6 @@
 """Results on disk: all of them, whole, or none."""
 
 import json
-import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from matplotlib.figure import Figure
 
-from sim.errors import ServecastError
+from sim.report.folder import whole
 
 FILES = (
     "requests.parquet",
@@ -34,27 +32,12 @@ def save(
 ) -> Path:
     """Write a run's results into `folder`, which is made if need be; returns it.
 
-    `tables` holds the frames "requests", "steps" and "timeline", one Parquet file each. Everything is
-    written into a hidden neighbour first and moved when complete, so that a full disk or Ctrl-C leaves
-    no half-written file; results of an earlier run there are replaced, other files stay. The bytes are
-    the same for the same run. Raises ServecastError when the folder cannot be written.
+    `tables` holds the frames "requests", "steps" and "timeline", one Parquet file each. All files are written or
+    none; the bytes are the same for the same run. Raises ServecastError when the folder cannot be written.
     """
     folder = Path(folder).absolute()
-    if folder.exists() and not folder.is_dir():
-        raise ServecastError(f"cannot write results to {folder}: a file has that name; choose another")
-    draft = (folder if folder.exists() else folder.parent) / f".{folder.name}.partial-{os.getpid()}"
-    try:
-        draft.mkdir(parents=True)
+    with whole(folder) as draft:
         _write_all(draft, summary, tables, resolved_yaml, figure)
-        if folder.exists():
-            for path in sorted(draft.iterdir()):
-                os.replace(path, folder / path.name)
-        else:
-            draft.rename(folder)
-    except OSError as error:
-        raise ServecastError(f"cannot write results to {folder}: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
     return folder
 
 

@@ -1,18 +1,16 @@
 """A validation on disk: all of its files, or none."""
 
-import os
-import shutil
 from pathlib import Path
 
 from sim.errors import ServecastError
 from sim.insight.validation.replay import Validation
 from sim.report import save_png, summary_json
+from sim.report.folder import check_folder, whole
 
 
 def check_places(out: Path | None, plot: Path | None) -> None:
     """Refuse places that cannot be written to, before the work is done."""
-    if out is not None and (not out.name or (out.exists() and not out.is_dir())):
-        raise ServecastError(f"--out {out}: needs the name of a folder")
+    check_folder(out)
     if plot is not None and (not plot.name or plot.is_dir()):
         raise ServecastError(f"--plot {plot}: needs the name of a file, like validation.png")
 
@@ -22,23 +20,16 @@ def save(validation: Validation, out: Path | None, plot: Path | None) -> None:
     if out is None and plot is None:
         return
     figure = validation.plot()
-    try:
-        if out is not None:
-            draft = out.parent / f".{out.name}.partial-{os.getpid()}"
-            try:
-                draft.mkdir(parents=True)
-                (draft / "validation.json").write_text(summary_json(validation.summary), encoding="utf-8")
-                validation.requests.to_csv(draft / "requests.csv", index_label="request")
-                save_png(figure, draft / "validation.png")
-                resolved = validation.result.scenario.to_yaml(out)
-                (draft / "scenario.resolved.yaml").write_text(resolved, encoding="utf-8")
-                out.mkdir(parents=True, exist_ok=True)
-                for path in sorted(draft.iterdir()):
-                    os.replace(path, out / path.name)
-            finally:
-                shutil.rmtree(draft, ignore_errors=True)
-        if plot is not None:
+    if out is not None:
+        with whole(out) as draft:
+            (draft / "validation.json").write_text(summary_json(validation.summary), encoding="utf-8")
+            validation.requests.to_csv(draft / "requests.csv", index_label="request")
+            save_png(figure, draft / "validation.png")
+            resolved = validation.result.scenario.to_yaml(out)
+            (draft / "scenario.resolved.yaml").write_text(resolved, encoding="utf-8")
+    if plot is not None:
+        try:
             plot.parent.mkdir(parents=True, exist_ok=True)
             save_png(figure, plot)
-    except OSError as error:
-        raise ServecastError(f"cannot write the validation: {error.strerror or error}") from error
+        except OSError as error:
+            raise ServecastError(f"cannot write {plot}: {error.strerror or error}") from error

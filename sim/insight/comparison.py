@@ -1,0 +1,280 @@
+"""The same requests under several variants, over several seeds: what differs, and how sure that is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from math import isfinite, sqrt
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from sim.errors import ScenarioError
+from sim.insight.runs import Outcome, run_all
+from sim.scenario import Scenario, load
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+BASE = "as written"
+"""What the scenario itself is called among its variants."""
+
+
+class Metric(NamedTuple):
+    """A figure of the summary that variants are compared by."""
+
+    label: str
+    kind: str
+    """How it is written: rate, ms, percent, usd, number or count."""
+    more_is_better: bool | None
+    """None: neither is, it explains the others."""
+
+
+METRICS: dict[str, Metric] = {
+    "request_goodput": Metric("goodput/s", "rate", True),
+    "goodput_per_usd": Metric("good requests per $", "number", True),
+    "slo_attainment": Metric("meet the SLO", "percent", True),
+    "request_throughput": Metric("requests/s", "rate", True),
+    "output_throughput": Metric("output tokens/s", "rate", True),
+    "mean_ttft_ms": Metric("TTFT mean", "ms", False),
+    "p99_ttft_ms": Metric("TTFT p99", "ms", False),
+    "mean_tpot_ms": Metric("TPOT mean", "ms", False),
+    "p99_tpot_ms": Metric("TPOT p99", "ms", False),
+    "p99_itl_ms": Metric("ITL p99", "ms", False),
+    "mean_e2el_ms": Metric("E2E mean", "ms", False),
+    "p99_e2el_ms": Metric("E2E p99", "ms", False),
+    "usd_per_million_output_tokens": Metric("$/1M out", "usd", False),
+    "preemptions": Metric("preemptions", "count", None),
+    "batch_size_mean": Metric("batch", "number", None),
+    "kv_occupancy_mean": Metric("KV cache", "percent", None),
+    "queue_depth_mean": Metric("queue", "number", None),
+}
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A variant against the first one, in one metric, paired by seed.
+
+    `change` is the mean of variant minus first; `low` and `high` bound it with 95% confidence (Student's t over the
+    seeds); `better` is the probability that the variant is the better one in the mean over seeds. These three are
+    None where there is but one replication, which tells nothing of chance.
+    """
+
+    variant: str
+    metric: str
+    first: float
+    value: float
+    change: float
+    low: float | None = None
+    high: float | None = None
+    better: float | None = None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Runs by (variant, seed), and what they say. `failed` holds the variants that could not run, and why."""
+
+    name: str
+    variants: tuple[str, ...]
+    seeds: tuple[int, ...]
+    summaries: Mapping[tuple[str, int], dict[str, Any]]
+    failed: Mapping[str, str]
+    notes: tuple[str, ...]
+    replications: int
+    """Seeds whose requests differ; 1 if all replay the same."""
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """One row per variant, one column per metric: the mean over the seeds, NaN where undefined."""
+        import pandas as pd
+
+        rows = {variant: self._means(variant) for variant in self.variants}
+        return pd.DataFrame.from_dict(rows, orient="index", columns=list(METRICS)).rename_axis("variant")
+
+    @cached_property
+    def runs(self) -> pd.DataFrame:
+        """One row per variant and seed, one column per metric."""
+        import pandas as pd
+
+        rows = [
+            {"variant": variant, "seed": seed, **metrics_of(summary)}
+            for (variant, seed), summary in self.summaries.items()
+        ]
+        return pd.DataFrame(rows)
+
+    @cached_property
+    def differences(self) -> list[Difference]:
+        """Every variant but the first, against the first, in every metric that both have."""
+        first, *others = self.variants
+        found = (self._difference(first, other, metric) for other in others for metric in METRICS)
+        return [difference for difference in found if difference is not None]
+
+    def gpu_time(self, variant: str) -> dict[str, float]:
+        """Share of the GPU time in each bucket, the mean over the seeds."""
+        parts = [self.summaries[variant, seed]["gpu_time"]["fraction"] for seed in self.seeds]
+        return {name: sum(part[name] or 0.0 for part in parts) / len(parts) for name in parts[0]}
+
+    def saturated(self, variant: str) -> bool:
+        """Whether the queue of any of its runs was still growing at the end."""
+        return any(self.summaries[variant, seed]["saturated"] for seed in self.seeds)
+
+    def summary(self) -> dict[str, Any]:
+        """Everything in one JSON-ready dictionary, the same bytes for the same comparison."""
+        return {
+            "name": self.name,
+            "seeds": list(self.seeds),
+            "replications": self.replications,
+            "variants": {
+                variant: {
+                    "metrics": {k: v if isfinite(v) else None for k, v in self._means(variant).items()},
+                    "saturated": self.saturated(variant),
+                    "gpu_time": self.gpu_time(variant),
+                    "warnings": self.summaries[variant, self.seeds[0]]["warnings"],
+                }
+                for variant in self.variants
+            },
+            "differences": [vars(difference) for difference in self.differences],
+            "failed": dict(self.failed),
+            "notes": list(self.notes),
+        }
+
+    def plot(self, path: str | Path | None = None) -> Figure:
+        """The picture: one row per variant; with `path` also written there as PNG."""
+        from sim.insight.comparison_picture import picture
+        from sim.report import save_png
+
+        figure = picture(self)
+        if path is not None:
+            save_png(figure, path)
+        return figure
+
+    def save(self, folder: str | Path) -> Path:
+        """Write comparison.json, runs.csv and comparison.png into `folder`: all of them, or none."""
+        from sim.report import save_png, summary_json
+        from sim.report.folder import whole
+
+        with whole(Path(folder)) as draft:
+            (draft / "comparison.json").write_text(summary_json(self.summary()), encoding="utf-8")
+            self.runs.to_csv(draft / "runs.csv", index=False)
+            save_png(self.plot(), draft / "comparison.png")
+        return Path(folder)
+
+    def _means(self, variant: str) -> dict[str, float]:
+        each = [metrics_of(self.summaries[variant, seed]) for seed in self.seeds]
+        return {name: sum(one[name] for one in each) / len(each) for name in METRICS}
+
+    def _difference(self, first: str, other: str, metric: str) -> Difference | None:
+        ones = [metrics_of(self.summaries[first, seed])[metric] for seed in self.seeds]
+        others = [metrics_of(self.summaries[other, seed])[metric] for seed in self.seeds]
+        if not all(isfinite(value) for value in (*ones, *others)):
+            return None
+        changes = [b - a for a, b in zip(ones, others, strict=True)]
+        count = len(changes)
+        known = (sum(ones) / count, sum(others) / count, sum(changes) / count)
+        if self.replications < 2:
+            return Difference(other, metric, *known)
+        return Difference(other, metric, *known, *_sureness(changes, METRICS[metric].more_is_better))
+
+
+def compare(
+    *sources: Scenario | str | Path | Mapping[str, Any],
+    variants: Sequence[str] | None = None,
+    seeds: int = 1,
+    overrides: Iterable[str] = (),
+    jobs: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Comparison:
+    """Run one scenario and its variants, or several scenarios, each with `seeds` seeds.
+
+    The seeds are the scenario's own and those that follow it; variants of one seed see the same requests, unless
+    they change the workload. `variants` picks some by name. A variant that fails is left out and said in `failed`.
+    Raises ScenarioError if there are not two things to compare, or if all fail, and whatever `load` raises.
+    """
+    if seeds < 1:
+        raise ScenarioError(f"--seeds must be at least 1, not {seeds}")
+    overrides = [overrides] if isinstance(overrides, str) else list(overrides)
+    named = _named([load(source, overrides) for source in sources], variants)
+    numbers = tuple(range(seeds))
+    asked = [(name, number) for name in named for number in numbers]
+    scenarios = [named[name].model_copy(update={"seed": named[name].seed + number}) for name, number in asked]
+    outcomes = dict(zip(asked, run_all(scenarios, jobs, progress), strict=True))
+    failed = {name: _error(name, numbers, outcomes) for name in named if _error(name, numbers, outcomes)}
+    ran = [name for name in named if name not in failed]
+    if not ran:
+        raise ScenarioError(f"every variant failed, the first because: {next(iter(failed.values()))}")
+    first_seed = next(iter(named.values())).seed
+    replications = len({outcomes[ran[0], number].requests for number in numbers})
+    return Comparison(
+        name=next(iter(named.values())).name,
+        variants=tuple(ran),
+        seeds=tuple(first_seed + number for number in numbers),
+        summaries={(name, first_seed + number): _known(outcomes[name, number]) for name in ran for number in numbers},
+        failed=failed,
+        notes=tuple(_notes(ran, numbers, outcomes, replications)),
+        replications=replications,
+    )
+
+
+def metrics_of(summary: Mapping[str, Any]) -> dict[str, float]:
+    """The compared metrics of one run's summary; NaN where it has none."""
+    attainment, dollars = summary["slo_attainment"], summary["cost_usd"]
+    good = attainment["all"] * summary["num_prompts"] if attainment else None
+    found = {**summary, "slo_attainment": attainment["all"] if attainment else None}
+    found["goodput_per_usd"] = good / dollars if good is not None and dollars else None
+    return {name: float("nan") if found[name] is None else float(found[name]) for name in METRICS}
+
+
+def _named(loaded: Sequence[Scenario], picked: Sequence[str] | None) -> dict[str, Scenario]:
+    """The scenarios by what they are called in the comparison."""
+    if len(loaded) == 1:
+        scenario = loaded[0]
+        wanted = list(scenario.variants) if picked is None else list(picked)
+        found = {name: scenario.variant(name) for name in wanted}
+        named = {BASE: scenario.model_copy(update={"variants": {}}), **found}
+    elif picked is not None:
+        raise ScenarioError("--variant picks among the variants of one file, and several files were given")
+    else:
+        named = {scenario.name: scenario.model_copy(update={"variants": {}}) for scenario in loaded}
+        if len(named) < len(loaded):
+            raise ScenarioError("two of the files give the same name; give each its own `name:`")
+    if len(named) < 2:
+        raise ScenarioError("nothing to compare: the scenario has no `variants:`; add some, or give another file")
+    return named
+
+
+def _error(name: str, numbers: Sequence[int], outcomes: Mapping[tuple[str, int], Outcome]) -> str:
+    return next((outcomes[name, number].error for number in numbers if outcomes[name, number].error), "")
+
+
+def _known(outcome: Outcome) -> dict[str, Any]:
+    assert outcome.summary is not None
+    return outcome.summary
+
+
+def _notes(
+    ran: Sequence[str], numbers: Sequence[int], outcomes: Mapping[tuple[str, int], Outcome], replications: int
+) -> Iterable[str]:
+    other = [name for name in ran if outcomes[name, 0].requests != outcomes[ran[0], 0].requests]
+    if other:
+        yield f"not the same requests as under {ran[0]!r}: {', '.join(other)}"
+    if replications < 2:
+        why = "every seed replays the same requests" if len(numbers) > 1 else "one seed"
+        yield f"{why}: differences are those of this one run, and nothing is said of how sure they are"
+
+
+def _sureness(changes: Sequence[float], more_is_better: bool | None) -> tuple[float, float, float | None]:
+    """(low, high, probability of being better) of the mean change, by Student's t."""
+    from scipy.stats import t
+
+    count = len(changes)
+    mean = sum(changes) / count
+    error = sqrt(sum((change - mean) ** 2 for change in changes) / (count - 1) / count)
+    if error == 0.0:
+        more = 0.5 if mean == 0 else float(mean > 0)
+        reach = 0.0
+    else:
+        more = float(t.cdf(mean / error, count - 1))
+        reach = float(t.ppf(0.975, count - 1)) * error
+    better = None if more_is_better is None else more if more_is_better else 1.0 - more
+    return mean - reach, mean + reach, better

@@ -1,0 +1,42 @@
+"""A folder of results: all of its files, whole, or none."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sim.errors import ServecastError
+
+
+def check_folder(out: Path | None) -> None:
+    """Refuse a place that cannot become a folder of results, before the work is done. None is no wish."""
+    if out is not None and not out.name:
+        raise ServecastError("--out needs the name of a folder")
+    if out is not None and out.exists() and not out.is_dir():
+        raise ServecastError(f"--out {out}: there is a file of that name; choose another folder")
+
+
+@contextmanager
+def whole(folder: Path) -> Iterator[Path]:
+    """An empty folder to write into, whose files move to `folder` when all are complete.
+
+    It is a hidden neighbour, so that a full disk or Ctrl-C leaves no half-written file; results of an earlier run
+    in `folder` are replaced, other files stay. Raises ServecastError when the folder cannot be written.
+    """
+    folder = folder.absolute()
+    if folder.exists() and not folder.is_dir():
+        raise ServecastError(f"cannot write results to {folder}: a file has that name; choose another")
+    draft = (folder if folder.exists() else folder.parent) / f".{folder.name}.partial-{os.getpid()}"
+    try:
+        draft.mkdir(parents=True)
+        yield draft
+        if folder.exists():
+            for path in sorted(draft.iterdir()):
+                os.replace(path, folder / path.name)
+        else:
+            draft.rename(folder)
+    except OSError as error:
+        raise ServecastError(f"cannot write results to {folder}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)

@@ -1,0 +1,119 @@
+"""Comparisons: what is equal is a tie, what differs is told with its sureness, and one run claims nothing."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+import sim
+from sim.insight.comparison_table import print_comparison
+
+BASE: dict[str, Any] = {
+    "name": "small",
+    "model": "llama-3.1-8b",
+    "workload": {
+        "arrivals": {"poisson": {"rate_per_s": 20}},
+        "prompt_tokens": {"fixed": {"tokens": 500}},
+        "output_tokens": {"uniform": {"low": 20, "high": 100}},
+        "requests": 120,
+    },
+    "cluster": {"gpu": "h100-sxm"},
+    "slo": {"ttft": "500ms"},
+    "variants": {
+        "the same": {"seed": 0},
+        "slow host": {"engine": {"host_exposed_s": 0.02}},
+        "too large": {"model": "llama-3.1-70b"},
+    },
+}
+
+
+def text_of(comparison: sim.Comparison) -> str:
+    console = Console(width=140, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    with console.file:
+        print_comparison(comparison, console)
+        return console.export_text()
+
+
+def test_what_is_equal_ties_and_what_is_worse_loses_and_what_fails_is_told() -> None:
+    found = sim.compare(BASE, seeds=3, jobs=1)
+    assert found.variants == ("as written", "the same", "slow host")
+    assert list(found.failed) == ["too large"] and "leaves no room" in found.failed["too large"]
+    assert found.replications == 3
+    equal = [d for d in found.differences if d.variant == "the same"]
+    assert equal and all(d.change == 0 and d.low == d.high == 0 for d in equal)
+    assert all(d.better in (None, 0.5) for d in equal)
+    slower = {d.metric: d for d in found.differences if d.variant == "slow host"}["mean_tpot_ms"]
+    # 20 ms instead of the preset's 0.7 ms in every step, and larger batches for it
+    assert slower.change > 19 and slower.low is not None and slower.low > 0
+    assert slower.better is not None and slower.better < 0.01
+    told = text_of(found)
+    assert "as written beats slow host on TPOT p99 with" in told
+    assert "the same and as written tie on" in told
+    assert "failed: too large" in told
+
+
+def test_the_interval_is_students() -> None:
+    """Three paired changes of mean m and standard deviation s: m +- 4.3027 s / sqrt(3) (two degrees of freedom)."""
+    found = sim.compare(BASE, seeds=3, jobs=1, variants=["slow host"])
+    each = found.runs.pivot(index="seed", columns="variant", values="mean_ttft_ms")
+    changes = each["slow host"] - each["as written"]
+    difference = {d.metric: d for d in found.differences}["mean_ttft_ms"]
+    reach = 4.302653 * changes.std(ddof=1) / 3**0.5
+    assert difference.change == pytest.approx(changes.mean())
+    assert difference.low == pytest.approx(changes.mean() - reach)
+    assert difference.high == pytest.approx(changes.mean() + reach)
+
+
+def test_one_run_claims_nothing(tmp_path: Path) -> None:
+    trace = tmp_path / "t.csv"
+    trace.write_text("arrival_s,prompt_tokens,output_tokens\n" + "".join(f"{i},100,5\n" for i in range(30)))
+    replayed = {**BASE, "workload": {"trace": {"csv": {"path": str(trace)}}}}
+    for scenario, seeds in ((BASE, 1), (replayed, 3)):
+        found = sim.compare(scenario, seeds=seeds, jobs=1, variants=["slow host"])
+        assert found.replications == 1
+        assert all(d.better is None and d.low is None for d in found.differences)
+        assert "beats" not in text_of(found)
+        assert any("nothing is said of how sure" in note for note in found.notes)
+
+
+def test_other_requests_are_said() -> None:
+    other = {**BASE, "variants": {"more": {"workload": {"requests": 130}}}}
+    assert "not the same requests as under 'as written': more" in sim.compare(other, jobs=1).notes
+
+
+def test_saved_whole_and_the_same_in_parallel(tmp_path: Path) -> None:
+    one = sim.compare(BASE, seeds=2, jobs=1, variants=["slow host"])
+    two = sim.compare(BASE, seeds=2, jobs=2, variants=["slow host"])
+    one.save(tmp_path / "one"), two.save(tmp_path / "two")
+    assert sorted(path.name for path in (tmp_path / "one").iterdir()) == [
+        "comparison.json", "comparison.png", "runs.csv",
+    ]  # fmt: skip
+    for name in ("comparison.json", "comparison.png", "runs.csv"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+    saved = json.loads((tmp_path / "one" / "comparison.json").read_text())
+    assert saved["variants"]["slow host"]["metrics"]["mean_tpot_ms"] == pytest.approx(one.table.mean_tpot_ms.iloc[1])
+    shares = saved["variants"]["slow host"]["gpu_time"].values()
+    assert sum(shares) == pytest.approx(1)
+
+
+def test_several_files(tmp_path: Path) -> None:
+    plain = {**BASE, "variants": {}}
+    found = sim.compare({**plain, "name": "a"}, {**plain, "name": "b", "engine": {"max_num_seqs": 2}}, jobs=1)
+    assert found.variants == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("sources", "options", "words"),
+    [
+        ([{**BASE, "variants": {}}], {}, "nothing to compare"),
+        ([BASE], {"variants": ["slow hosts"]}, "did you mean 'slow host'"),
+        ([BASE], {"seeds": 0}, "at least 1"),
+        ([BASE, BASE], {}, "same name"),
+        ([BASE, {**BASE, "name": "b"}], {"variants": ["slow host"]}, "several files"),
+    ],
+)
+def test_bad_questions(sources: list[Any], options: dict[str, Any], words: str) -> None:
+    with pytest.raises(sim.ServecastError, match=words):
+        sim.compare(*sources, jobs=1, **options)
