@@ -10,13 +10,10 @@ import numpy as np
 from calibrate.importers.foreign import sha256
 from calibrate.importers.shapes import Array
 from sim.latency.points import COLUMNS, Key
-from sim.models.model import Model
 
 MEASURED = "measured"
-INTERPOLATED = "interpolated"
-FILLED = "filled"
 INCLUDED = "included"
-"""Origins of a curve: read from the source; computed between its points; the base's roofline; counted elsewhere."""
+"""Origins of a curve: read from the source; counted in another operation's times."""
 
 NOTHING_S = 1e-9
 """Seconds that stand for a kernel whose time another operation's points already hold; the table takes no zero."""
@@ -38,14 +35,6 @@ class Points:
         return np.array(places), np.array([float(np.median(self.times[place])) for place in places])
 
 
-@dataclass(frozen=True)
-class Covered:
-    """A model that the profile is for, at one tensor-parallel degree."""
-
-    model: Model
-    tp: int
-
-
 @dataclass
 class Collection:
     """Points and provenance, in the making."""
@@ -57,11 +46,12 @@ class Collection:
     skipped: Counter[tuple[str, str]] = field(default_factory=Counter)
     """(file or kind of file, reason) -> rows."""
     notes: list[str] = field(default_factory=list)
-    covers: list[Covered] = field(default_factory=list)
     included: dict[str, str] = field(default_factory=dict)
     """Element-wise op -> what its time is part of."""
-    gpus: set[str] = field(default_factory=set)
+    gpu: str | None = None
     """What the source calls the GPU."""
+    engine: str = ""
+    """Whose kernels were measured, where the source says so."""
 
     def add(
         self,
@@ -102,12 +92,6 @@ class Collection:
         """Remember, once, what a reader of the numbers must know."""
         if text not in self.notes:
             self.notes.append(text)
-
-    def cover(self, model: Model, tp: int) -> None:
-        """Remember a model that the points are for."""
-        entry = Covered(model, tp)
-        if entry not in self.covers:
-            self.covers.append(entry)
 
     def ordered(self) -> Iterator[tuple[Key, Points]]:
         """The curves in the order of the table: by op, then by key."""

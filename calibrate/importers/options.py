@@ -4,35 +4,25 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from sim import models
 from sim.models.model import Model
 
-Tool = Literal["vidur", "llmservingsim", "aiconfigurator"]
-
 
 @dataclass(frozen=True)
 class ImportOptions:
-    """One import: from which folder, of which tool, and which part of it.
+    """One import: from which folder, and which part of it.
 
-    base: the profile whose facts are taken over; None: the one that the source's GPU label names. gpu: the
-    source's label, where the folder holds several GPUs. engine: whose kernels, where there are several: an
-    engine or "engine:version" (AIConfigurator), an attention backend (Vidur). models: built-in names or paths of
-    a config.json; none: all that can be recognised. network: the folder with Vidur's collectives.
-    all_shapes: keep points of shapes that none of the models has. fill: give operations that the source did not
-    measure the base's roofline, so that steps in range do not count as extrapolated.
+    gpu: the source's label, where the folder holds several GPUs. engine: whose kernels, where there are several:
+    an engine or "engine:version" (AIConfigurator), an attention backend (Vidur). models: built-in names or paths
+    of a config.json; none: all that can be recognised. network: the folder with Vidur's collectives.
     """
 
     folder: Path
-    tool: Tool
-    base: str | None = None
     gpu: str | None = None
     engine: str | None = None
     models: Sequence[str] = ()
     network: str | None = None
-    all_shapes: bool = False
-    fill: bool = True
 
     def given_models(self) -> list[Model]:
         """The models that the user named. Raises ModelError for one that cannot be found."""

@@ -55,6 +55,8 @@ def old_bundles(folder: Path) -> list[OldBundle]:
     found = []
     for file in sorted(folder.rglob("layers.csv")):
         place = file.resolve().parent  # .../GPU/ORG/NAME/tpN
+        if len(place.parents) < 3:
+            raise ProfileError(f"{file}: must lie in a path GPU/ORG/MODEL/tpN, as LLMServingSim writes")
         label = f"{place.parents[1].name}/{place.parents[0].name}"
         attention = file.with_name("attention.csv")
         found.append(OldBundle(place.parents[2].name, label, file, attention if attention.is_file() else None))
@@ -78,7 +80,6 @@ def read_old(bundle: OldBundle, model: Model, out: Collection) -> None:
     degrees = counts(frame, file, "tp_size") if "tp_size" in frame.columns else np.ones(len(frame), int)
     for tp in sorted(set(degrees.tolist())):
         _read_layers(file, frame[degrees == tp], model, int(tp), bundle.attention is None, out)
-        out.cover(model, int(tp))
     if bundle.attention is not None:
         _read_attention(bundle.attention, model, out)
     out.note("LLMServingSim's older tables are in fp16; they count as bf16 (one size, one speed).")

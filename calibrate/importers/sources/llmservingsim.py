@@ -6,7 +6,6 @@ perf_models/GPU/MODEL/tpN/{layers,attention}.csv and the single table GPU.csv ar
 """
 
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,9 +13,9 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from calibrate.importers.collection import NOTHING_S, Collection
+from calibrate.importers.collection import INCLUDED, NOTHING_S, Collection
 from calibrate.importers.foreign import counts, numbers, one_of, read_table
-from calibrate.importers.llmservingsim_old import OldBundle, old_bundles, read_old
+from calibrate.importers.sources._llmservingsim_old import old_bundles, read_old
 from calibrate.importers.options import ImportOptions, find_model
 from calibrate.importers.shapes import curve_of
 from sim.errors import ModelError, ProfileError
@@ -77,7 +76,7 @@ def read(options: ImportOptions) -> Collection:
     both: list[Any] = [*new, *old]
     gpu = one_of([bundle.gpu for bundle in both], options.gpu, "GPU", "--gpu", folder)
     assert gpu is not None
-    out.gpus.add(gpu)
+    out.gpu = gpu
     new, old = [b for b in new if b.gpu == gpu], [b for b in old if b.gpu == gpu]
     known = _models({bundle.label for bundle in new} | {bundle.label for bundle in old}, options, out)
     for bundle in new:
@@ -116,6 +115,8 @@ def _bundle(folder: Path) -> _Bundle:
     if not match:
         raise ProfileError(f"{folder}: dense.csv must lie in a folder called tp1, tp2, ...")
     variant = folder.resolve().parent
+    if len(variant.parents) < 3:
+        raise ProfileError(f"{folder}: must lie in a path GPU/ORG/MODEL/VARIANT/{folder.name}, as LLMServingSim writes")
     meta: Any = {}
     file = variant / "meta.yaml"
     if file.is_file():
@@ -160,7 +161,6 @@ def _read_bundle(bundle: _Bundle, model: Model, out: Collection) -> None:
     for file in sorted(bundle.folder.glob("*.csv")):
         if file.stem not in ("dense", "per_sequence", "attention", "moe"):
             out.skip(file.name, "whole file: nothing of ours reads it", 1)
-    out.cover(model, bundle.tp)
 
 
 def _operations(model: Model, rows: Any, tp: int, weight: str, kv: str, axis: str) -> dict[str, Operation]:
@@ -259,12 +259,10 @@ def _read_moe(bundle: _Bundle, model: Model, weight: str, out: Collection) -> No
     nothing = np.full(len(kept), NOTHING_S)
     out.add(block.key, block.places, np.array(blocks), "moe", fused=True, file=file)
     for part in (down, router):
-        out.add(part.key, part.places, nothing, "moe", origin="included", file=file)
+        out.add(part.key, part.places, nothing, "moe", origin=INCLUDED, file=file)
     out.included |= {name: "the mixture's block, entered with its gate and up product" for name in _IN_MOE}
     out.note(
         "Mixtures: one time per block (router to sum) at the number of distinct experts that even load touches, "
         "linear between the measured numbers."
     )
 
-
-__all__: Sequence[str] = ("OldBundle", "read")

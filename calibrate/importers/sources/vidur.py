@@ -18,8 +18,7 @@ from calibrate.importers.collection import Collection
 from calibrate.importers.foreign import counts, numbers, one_of, read_table, truths
 from calibrate.importers.options import ImportOptions
 from calibrate.importers.shapes import attention_model, curve_of
-from calibrate.importers.vidur_network import read_network
-from sim import models
+from calibrate.importers.sources._vidur_network import read_network
 from sim.errors import ProfileError
 from sim.models.model import Model
 from sim.models.operations import Operation, decode_attention, prefill_attention, token_operations
@@ -58,19 +57,23 @@ def read(options: ImportOptions) -> Collection:
     if not found:
         raise ProfileError(f"{folder}: holds no mlp.csv and no attention.csv; give the folder that Vidur wrote")
     gpu = one_of(filter(None, (_gpu_of(file) for file in found)), options.gpu, "GPU", "--gpu", folder)
-    out.gpus.update(filter(None, [gpu]))
+    out.gpu = gpu
     given = options.given_models()
-    for name, reader in (("mlp", _read_mlp), ("attention", _read_attention)):
+    for name in tables:
         files = [file for file in tables[name] if gpu is None or _gpu_of(file) == gpu]
         if not files:
             raise ProfileError(
                 f"{folder}: holds no {name}.csv{f' of {gpu}' if gpu else ''}; both mlp.csv and attention.csv are needed"
             )
         for file in files:
-            reader(file, given, options, out)
+            if name == "mlp":
+                _read_mlp(file, given, out)
+            else:
+                _read_attention(file, given, options.engine, out)
     read_network(folder, gpu, options.network, out)
     _leave_out(folder, out)
     out.note("Vidur measures in fp16; its points count as bf16 (one size, one speed).")
+    out.note("Vidur's profiler counts in whole microseconds in some versions: short kernels are coarse.")
     return out
 
 
@@ -83,7 +86,7 @@ def _gpu_of(file: Path) -> str | None:
     return None
 
 
-def _read_mlp(file: Path, given: Sequence[Model], options: ImportOptions, out: Collection) -> None:
+def _read_mlp(file: Path, given: Sequence[Model], out: Collection) -> None:
     frame = read_table(file, _MLP_COLUMNS, "Vidur")
     out.opened(file)
     gated = truths(frame, file, "use_gated_mlp")
@@ -92,19 +95,16 @@ def _read_mlp(file: Path, given: Sequence[Model], options: ImportOptions, out: C
     for cells, part in _groups(frame, shape):
         model = _model(file, cells)
         tp = int(cells["tp"])
-        real = _known(model, given)
-        if given and not real:
+        if given and not any(_dimensions(m) == _dimensions(model) for m in given):
             out.skip(file.name, "a model that was not asked for", len(part))
             continue
-        for known in real:
-            out.cover(known, tp)
         tokens = counts(part, file, "num_tokens")
         ours = {op.name: op for op in token_operations(model, tokens, tp)}
         for theirs, names in _OPERATIONS.items():
             _add(file, part, theirs, [ours[name] for name in names if name in ours], out)
         _add_norm(file, part, ours["norm"], out)
     known_columns = {*_OPERATIONS, *_NORMS, "add"}
-    for name in _timed(frame) - known_columns:
+    for name in sorted(_timed(frame) - known_columns):
         out.skip(file.name, f"{name!r}: not an operation of ours", len(frame))
 
 
@@ -132,7 +132,7 @@ def _add_norm(file: Path, part: pd.DataFrame, ours: Operation, out: Collection) 
     out.note("norm: Vidur's engine adds the residual in a kernel of its own, so each norm is layernorm + add.")
 
 
-def _read_attention(file: Path, given: Sequence[Model], options: ImportOptions, out: Collection) -> None:
+def _read_attention(file: Path, given: Sequence[Model], asked: str | None, out: Collection) -> None:
     needed = [name for name in _ATTENTION_COLUMNS if name != "block_size"]
     frame = read_table(file, needed, "Vidur")
     if "block_size" not in frame.columns:
@@ -142,7 +142,8 @@ def _read_attention(file: Path, given: Sequence[Model], options: ImportOptions, 
         )
     out.opened(file)
     backends = frame["attention_backend"].astype(str).str.replace("AttentionBackend.", "", regex=False)
-    backend = one_of(backends, options.engine, "attention backend", "--engine", file)
+    backend = one_of(backends, asked, "attention backend", "--engine", file)
+    out.engine = str(backend)
     mine = (backends == backend).to_numpy()
     out.skip(file.name, "another attention backend", int((~mine).sum()))
     frame = frame[mine]
@@ -223,14 +224,9 @@ def _model(file: Path, cells: dict[str, Any]) -> Model:
     return model
 
 
-def _known(model: Model, given: Sequence[Model]) -> list[Model]:
-    """The given (or else built-in) models of these dimensions; Vidur rounds the vocabulary up."""
-
-    def dimensions(m: Model) -> tuple[Any, ...]:
-        return m.hidden, m.heads, m.kv_heads, m.head_dim, m.intermediate, m.gated_mlp
-
-    candidates = given or [models.load(name) for name in models.builtin_names()]
-    return [known for known in candidates if not known.moe_layers and dimensions(known) == dimensions(model)]
+def _dimensions(model: Model) -> tuple[Any, ...]:
+    """What tells one dense model from another; the vocabulary does not, because Vidur rounds it up."""
+    return model.hidden, model.heads, model.kv_heads, model.head_dim, model.intermediate, model.gated_mlp
 
 
 def _timed(frame: pd.DataFrame) -> set[str]:
