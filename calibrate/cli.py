@@ -103,6 +103,36 @@ def _tell(fitted: "Fitted", quiet: bool) -> None:
     typer.echo(f"{headlines(fitted.summary)}\n\n{folder} is a profile (cluster: {{gpu: {folder}}}); see fit_report.md")
 
 
+@app.command("import")
+def import_(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder with the tool's tables.")],
+    from_: Annotated[str, typer.Option("--from", metavar="TOOL", help="vidur, llmservingsim or aiconfigurator.")],
+    out: Annotated[Path, typer.Option(help="Folder of the profile to make.")],
+    base: Annotated[
+        str | None, typer.Option(help="Profile whose datasheet facts are taken over; default: by the GPU's name.")
+    ] = None,
+    gpu: Annotated[str | None, typer.Option(help="Which GPU, if DIR holds several; as the tool calls it.")] = None,
+    engine: Annotated[
+        str | None,
+        typer.Option(help="Whose kernels, if DIR holds several: vllm, vllm:0.24.0, an attention backend of Vidur's."),
+    ] = None,
+    model: Annotated[list[str], typer.Option(help="Only this built-in or config.json; more than once.")] = [],  # noqa: B006
+    network: Annotated[str | None, typer.Option(help="Which network, if DIR (of Vidur) holds several.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing.")] = False,
+) -> None:
+    """Make a profile of what another simulator measured."""
+    from calibrate.importers.build import import_profile
+    from calibrate.importers.options import ImportOptions
+    from calibrate.importers.report import headlines
+
+    options = ImportOptions(folder, gpu=gpu, engine=engine, models=model, network=network)
+    say = (lambda text: None) if quiet else (lambda text: print(text, file=sys.stderr, flush=True))
+    imported = import_profile(from_, options, out, base=base, say=say)
+    if not quiet:
+        typer.echo(headlines(imported.profile.name, imported.collection, imported.operations))
+        typer.echo(f"\n{out} is a profile (cluster: {{gpu: {out}}}); see {out / 'import_report.md'}")
+
+
 @app.command()
 def validate(
     profile: Annotated[Path, typer.Option(help="Folder of the profile, measured on this machine and fitted.")],

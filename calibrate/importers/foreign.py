@@ -24,8 +24,7 @@ def read_table(file: Path, columns: Sequence[str], made_by: str) -> pd.DataFrame
     try:
         frame = pd.read_parquet(file) if file.suffix == ".parquet" else pd.read_csv(file, low_memory=False)
     except (OSError, UnicodeDecodeError, ValueError) as error:  # pandas and arrow raise kinds of ValueError
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ProfileError(f"{file}: not a readable table of {made_by} ({reason})") from error
+        raise _unreadable(file, made_by, error) from error
     missing = [name for name in columns if name not in frame.columns]
     if missing:
         found = ", ".join(str(name) for name in list(frame.columns)[:12])
@@ -37,6 +36,28 @@ def read_table(file: Path, columns: Sequence[str], made_by: str) -> pd.DataFrame
     if frame.empty:
         raise ProfileError(f"{file}: holds no rows")
     return frame
+
+
+def first_row(file: Path, made_by: str) -> dict[str, Any]:
+    """Column -> cell of the first row of data, without the empty ones.
+
+    Raises ProfileError as `read_table` does.
+    """
+    _reject_pointer(file)
+    try:
+        if file.suffix == ".parquet":
+            import pyarrow.parquet
+
+            table = next(pyarrow.parquet.ParquetFile(file).iter_batches(batch_size=1)).to_pandas()
+        else:
+            table = pd.read_csv(file, nrows=1, dtype=str)
+    except StopIteration:
+        table = pd.DataFrame()
+    except (OSError, UnicodeDecodeError, ValueError) as error:
+        raise _unreadable(file, made_by, error) from error
+    if table.empty:
+        raise ProfileError(f"{file}: holds no rows")
+    return dict(table.iloc[0].dropna())
 
 
 def numbers(frame: pd.DataFrame, file: Path, column: str) -> NDArray[np.float64]:
@@ -84,6 +105,11 @@ def truths(frame: pd.DataFrame, file: Path, column: str) -> NDArray[np.bool_]:
         )
     result: NDArray[np.bool_] = (text == "true").to_numpy()
     return result
+
+
+def _unreadable(file: Path, made_by: str, error: Exception) -> ProfileError:
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return ProfileError(f"{file}: not a readable table of {made_by} ({reason})")
 
 
 def sha256(file: Path) -> str:

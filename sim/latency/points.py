@@ -73,6 +73,7 @@ def read_points(file: Path) -> dict[Key, list[Point]]:
     number, a time that is not positive, and points that repeat or do not ascend.
     """
     curves: dict[Key, list[Point]] = {}
+    keys: dict[tuple[str | None, ...], Key] = {}  # cells as they stand -> key: a curve's rows repeat them
     reader = csv.DictReader(io.StringIO(_text(file), newline=""))
     if not {"op", "time_s"} <= set(reader.fieldnames or ()):
         raise ProfileError(f"{file}: the first row must name the columns, 'op' and 'time_s' among them")
@@ -82,8 +83,11 @@ def read_points(file: Path) -> dict[Key, list[Point]]:
         columns = COLUMNS.get(op)
         if columns is None:
             raise ProfileError(f"{where}: unknown op {op!r}; known are {', '.join(COLUMNS)}")
-        key = (op, *(_key_cell(row, name, where) for name in columns.key))
-        place = tuple(_number(row, name, where) for name in columns.axes)
+        cells = (op, *[row.get(name) for name in columns.key])
+        key = keys.get(cells)
+        if key is None:
+            key = keys[cells] = (op, *(_key_cell(row, name, where) for name in columns.key))
+        place = tuple([_number(row, name, where) for name in columns.axes])
         time_s = _number(row, "time_s", where)
         if time_s == 0:
             raise ProfileError(f"{where}: 'time_s' must be more than 0")

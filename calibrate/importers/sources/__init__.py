@@ -1,1 +1,1 @@
-"""One file per tool: `read(options) -> Collection`. Its name is what `--from` takes; files named _x belong to others."""
+"""One file per tool: `read(options) -> Collection`. Its name is what `--from` takes; _x.py belongs to another."""

@@ -15,7 +15,6 @@ import pandas as pd
 
 from calibrate.importers.collection import Collection
 from calibrate.importers.foreign import counts, numbers, read_table, truths
-from calibrate.importers.shapes import curve_of
 from sim.errors import ProfileError
 from sim.models.model import Model
 from sim.models.operations import decode_attention, prefill_attention, sample_operations, token_operations
@@ -99,13 +98,11 @@ def _read_layers(file: Path, frame: pd.DataFrame, model: Model, tp: int, attenti
     ours |= {op.name: op for op in sample_operations(model, rows, tp)}
     for name, parts in _PARTS.items():
         if name in ours and set(parts) <= set(wide.columns):
-            curve = curve_of(ours[name])
             total: Any = wide[list(parts)].sum(axis=1, min_count=len(parts)).to_numpy()
-            out.add(curve.key, curve.places, total, " + ".join(parts), file=file)
+            out.add_operation(ours[name], total, " + ".join(parts), file)
     norms = [name for name in _NORMS if name in wide.columns]
     for name in norms:
-        curve = curve_of(ours["norm"])
-        out.add(curve.key, curve.places, wide[name].to_numpy(dtype=np.float64), name, file=file)
+        out.add_operation(ours["norm"], wide[name].to_numpy(dtype=np.float64), name, file)
     read = {part for name, parts in _PARTS.items() if name in ours for part in parts} | set(norms)
     if attention_too:
         read.add("attn")
@@ -131,11 +128,13 @@ def _add_attention(
     prompt, query = attn & (before == 0), attn & (before > 0) & (tokens == 1)
     out.skip(file.name, "'attn' of several tokens after a KV cache", int((attn & ~prompt & ~query).sum()))
     if prompt.any():
-        curve = curve_of(prefill_attention(model, tokens[prompt], before[prompt], 0, tp, "bf16"))
-        out.add(curve.key, curve.places, times[prompt], "attn", file=file)
+        out.add_operation(
+            prefill_attention(model, tokens[prompt], before[prompt], 0, tp, "bf16"), times[prompt], "attn", file
+        )
     if query.any():
-        curve = curve_of(decode_attention(model, tokens[query], before[query] + 1, tp, "bf16"))
-        out.add(curve.key, curve.places, times[query], "attn", file=file)
+        out.add_operation(
+            decode_attention(model, tokens[query], before[query] + 1, tp, "bf16"), times[query], "attn", file
+        )
 
 
 def _read_attention(file: Path, model: Model, out: Collection) -> None:
@@ -160,13 +159,15 @@ def _read_attention(file: Path, model: Model, out: Collection) -> None:
         one, many = prefill & ~short & (degrees == tp), ~prefill & ~few & (degrees == tp)
         if one.any():
             times = numbers(frame, file, "time_stats.attn_prefill.median")[one] * _MS
-            curve = curve_of(prefill_attention(model, chunk[one], keys[one] - chunk[one], 0, tp, "bf16"))
-            out.add(curve.key, curve.places, times, "attn_prefill", file=file)
+            out.add_operation(
+                prefill_attention(model, chunk[one], keys[one] - chunk[one], 0, tp, "bf16"), times, "attn_prefill", file
+            )
         if many.any():
             times = numbers(frame, file, "time_stats.attn_decode.median")[many] * _MS
             each = keys[many] // batch[many]
-            curve = curve_of(decode_attention(model, batch[many], each * batch[many], tp, "bf16"))
-            out.add(curve.key, curve.places, times, "attn_decode", file=file)
+            out.add_operation(
+                decode_attention(model, batch[many], each * batch[many], tp, "bf16"), times, "attn_decode", file
+            )
 
 
 def _has_header(file: Path, columns: Sequence[str]) -> bool:

@@ -37,4 +37,4 @@ def _read(file: Path, out: Collection) -> None:
     for count in sorted(set(ranks[one_node].tolist())):
         rows = one_node & (ranks == count)
         key = (op, str(count)) if op == "all_reduce" else (op,)
-        out.add(key, size[rows][:, None], times[rows], op, file=file)
+        out.add(key, size[rows][:, None], times[rows], op, file)

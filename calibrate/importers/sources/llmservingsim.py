@@ -13,11 +13,11 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from calibrate.importers.collection import INCLUDED, NOTHING_S, Collection
+from calibrate.importers.collection import Collection
 from calibrate.importers.foreign import counts, numbers, one_of, read_table
-from calibrate.importers.sources._llmservingsim_old import old_bundles, read_old
 from calibrate.importers.options import ImportOptions, find_model
 from calibrate.importers.shapes import curve_of
+from calibrate.importers.sources._llmservingsim_old import old_bundles, read_old
 from sim.errors import ModelError, ProfileError
 from sim.models.dtypes import KV_DTYPES, WEIGHT_DTYPES
 from sim.models.model import Model
@@ -45,7 +45,6 @@ _MODULES = {
     "sampler": "sampling",
 }
 """Its name of a vLLM module -> our operation."""
-_IN_MOE = ("experts_activation", "experts_sum", "top_k")
 
 
 class _Bundle(NamedTuple):
@@ -178,7 +177,7 @@ def _add_modules(file: Path, frame: pd.DataFrame, ours: dict[str, Operation], ou
             out.skip(file.name, f"{layer!r}: {_why_not(layer)}", int(mine.sum()))
             continue
         curve = curve_of(ours[name])
-        out.add(curve.key, curve.places[mine], times[mine], layer, file=file)
+        out.add(curve.key, curve.places[mine], times[mine], layer, file)
 
 
 def _why_not(layer: str) -> str:
@@ -211,8 +210,7 @@ def _read_attention(bundle: _Bundle, model: Model, kv: str, out: Collection) -> 
         (many, decode_attention(model, decodes[many], decodes[many] * (history[many] + 1), bundle.tp, kv)),
     ):
         if rows.any():
-            curve = curve_of(operation)
-            out.add(curve.key, curve.places, times[rows], "attention", file=file)
+            out.add_operation(operation, times[rows], "attention", file)
     out.included["kv_write"] = "attention (vLLM's attention module writes keys and values)"
 
 
@@ -229,7 +227,7 @@ def _history(frame: pd.DataFrame, file: Path, chunk: Any) -> Any:
 
 
 def _read_moe(bundle: _Bundle, model: Model, weight: str, out: Collection) -> None:
-    """The whole block as one time: entered with the gate and up product; its other parts count as included."""
+    """The whole block, from router to sum."""
     file = bundle.folder / "moe.csv"
     frame = read_table(file, ("tokens", "activated_experts", "time_us"), "LLMServingSim")
     out.opened(file)
@@ -254,15 +252,12 @@ def _read_moe(bundle: _Bundle, model: Model, weight: str, out: Collection) -> No
         blocks.append(float(np.interp(expected, active[rows], times[rows])))
     if not kept:
         return
-    ours = {op.name: op for op in token_operations(model, np.array(kept), bundle.tp, weight)}
-    block, down, router = (curve_of(ours[name]) for name in ("experts_gate_up", "experts_down", "router"))
-    nothing = np.full(len(kept), NOTHING_S)
-    out.add(block.key, block.places, np.array(blocks), "moe", fused=True, file=file)
-    for part in (down, router):
-        out.add(part.key, part.places, nothing, "moe", origin=INCLUDED, file=file)
-    out.included |= {name: "the mixture's block, entered with its gate and up product" for name in _IN_MOE}
+    out.add_experts(
+        np.array(kept, dtype=np.float64), np.array(blocks), model.hidden, model.expert_intermediate // bundle.tp,
+        model.experts, model.experts_per_token, gated=model.gated_mlp, dtype=weight, source="moe", file=file,
+    )  # fmt: skip
+    out.included["top_k"] = "the mixture's products"
     out.note(
-        "Mixtures: one time per block (router to sum) at the number of distinct experts that even load touches, "
-        "linear between the measured numbers."
+        "Mixtures: the block at the number of distinct experts that even load touches, linear between the measured "
+        "numbers. It holds the router, whose product is counted once more: a few microseconds per layer."
     )
-

@@ -17,11 +17,11 @@ import pandas as pd
 from calibrate.importers.collection import Collection
 from calibrate.importers.foreign import counts, numbers, one_of, read_table, truths
 from calibrate.importers.options import ImportOptions
-from calibrate.importers.shapes import attention_model, curve_of
 from calibrate.importers.sources._vidur_network import read_network
 from sim.errors import ProfileError
+from sim.models.dtypes import ACTIVATION_BYTES
 from sim.models.model import Model
-from sim.models.operations import Operation, decode_attention, prefill_attention, token_operations
+from sim.models.operations import Heads, Operation, token_operations
 
 _MS = 1e-3
 _SHAPE = ("n_head", "n_kv_head", "n_embd", "n_expanded_embd", "vocab_size", "use_gated_mlp")
@@ -113,8 +113,7 @@ def _add(file: Path, part: pd.DataFrame, theirs: str, ours: list[Operation], out
     if not ours or column not in part.columns:
         out.skip(file.name, f"{theirs!r}: the file or the model has none", len(part))
         return
-    curve = curve_of(ours[0])
-    out.add(curve.key, curve.places, numbers(part, file, column) * _MS, theirs, file=file)
+    out.add_operation(ours[0], numbers(part, file, column) * _MS, theirs, file)
 
 
 def _add_norm(file: Path, part: pd.DataFrame, ours: Operation, out: Collection) -> None:
@@ -124,11 +123,10 @@ def _add_norm(file: Path, part: pd.DataFrame, ours: Operation, out: Collection) 
         out.skip(file.name, "norms: the file has no 'input_layernorm' and 'add'", len(part))
         return
     added = numbers(part, file, "time_stats.add.median")
-    curve = curve_of(ours)
     for column in norms:
         times = (numbers(part, file, column) + added) * _MS
         if not np.isnan(times).all():  # a model with parallel blocks has no second norm
-            out.add(curve.key, curve.places, times, "layernorm + add", file=file)
+            out.add_operation(ours, times, "layernorm + add", file)
     out.note("norm: Vidur's engine adds the residual in a kernel of its own, so each norm is layernorm + add.")
 
 
@@ -157,7 +155,7 @@ def _read_attention(file: Path, given: Sequence[Model], asked: str | None, out: 
         if not heads or hidden % heads:
             raise ProfileError(f"{file}: n_embd {hidden} is no multiple of n_q_head {heads}")
         tp = int(cells["num_tensor_parallel_workers"])
-        local = attention_model(heads // tp, max(1, kv_heads // tp), hidden // heads)
+        local = Heads(heads // tp, max(1, kv_heads // tp), hidden // heads)
         _add_attention(file, part, local, out)
     if "time_stats.attn_kv_cache_save.median" not in frame.columns:
         out.included["kv_write"] = f"attention ({backend} writes keys and values itself)"
@@ -167,7 +165,7 @@ def _read_attention(file: Path, given: Sequence[Model], asked: str | None, out: 
             out.skip(file.name, f"{name!r} (median {median * 1e3:.1f} us): not an operation of ours", len(frame))
 
 
-def _add_attention(file: Path, part: pd.DataFrame, local: Model, out: Collection) -> None:
+def _add_attention(file: Path, part: pd.DataFrame, local: Heads, out: Collection) -> None:
     prefill = truths(part, file, "is_prefill")
     batch, chunk = counts(part, file, "batch_size"), counts(part, file, "prefill_chunk_size")
     before = counts(part, file, "kv_cache_size")
@@ -176,23 +174,19 @@ def _add_attention(file: Path, part: pd.DataFrame, local: Model, out: Collection
     one = prefill & ~several
     if one.any():
         times = numbers(part, file, "time_stats.attn_prefill.median")[one] * _MS
-        operation = prefill_attention(local, chunk[one], before[one], 0, 1, "bf16")
-        curve = curve_of(operation)
-        out.add(curve.key, curve.places, times, "attn_prefill", file=file)
+        out.add_operation(local.prefill(chunk[one], before[one], 0, "bf16"), times, "attn_prefill", file)
     empty = ~prefill & (batch == 0)
     out.skip(file.name, "decode of no request", int(empty.sum()))
     many = ~prefill & ~empty
     if many.any():
         times = numbers(part, file, "time_stats.attn_decode.median")[many] * _MS
-        operation = decode_attention(local, batch[many], batch[many] * (before[many] + 1), 1, "bf16")
-        curve = curve_of(operation)
-        out.add(curve.key, curve.places, times, "attn_decode", file=file)
+        operation = local.decode(batch[many], batch[many] * (before[many] + 1), "bf16")
+        out.add_operation(operation, times, "attn_decode", file)
     column = "time_stats.attn_kv_cache_save.median"
     if column in part.columns:
         tokens = np.where(prefill, batch * chunk, batch)
-        ours = {op.name: op for op in token_operations(local, tokens)}
-        curve = curve_of(ours["kv_write"])
-        out.add(curve.key, curve.places, numbers(part, file, column) * _MS, "attn_kv_cache_save", file=file)
+        moved = tokens * (4.0 * local.kv_heads * local.head_dim * ACTIVATION_BYTES)  # read, and written
+        out.add(("kv_write",), moved[:, None], numbers(part, file, column) * _MS, "attn_kv_cache_save", file)
 
 
 def _groups(frame: pd.DataFrame, cells: dict[str, Any]) -> list[tuple[dict[str, Any], pd.DataFrame]]:
