@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from calibrate.importers.sources import names
 from sim.errors import ServecastError
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def _tell(fitted: "Fitted", quiet: bool) -> None:
 @app.command("import")
 def import_(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder with the tool's tables.")],
-    from_: Annotated[str, typer.Option("--from", metavar="TOOL", help="vidur, llmservingsim or aiconfigurator.")],
+    from_: Annotated[str, typer.Option("--from", metavar="TOOL", help=f"Whose they are: {', '.join(names())}.")],
     out: Annotated[Path, typer.Option(help="Folder of the profile to make.")],
     base: Annotated[
         str | None, typer.Option(help="Profile whose datasheet facts are taken over; default: by the GPU's name.")

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 
 from sim.cluster.simulate import simulate
+from sim.latency.curves import Curves
 from sim.metrics import Columns, RunContext, Slo, saturation, summarize
 from sim.models.dtypes import compute_dtype
+from sim.models.operations import sample_operations, token_operations
 from sim.models.work import flops_and_bytes
 from sim.provenance import versions
 from sim.record import Record
@@ -122,6 +124,7 @@ def _warnings(setup: Setup, table: RequestTable, record: Record, context: RunCon
     steps: Any = record.steps
     found = [
         _datasheet(setup),
+        _left_to_roofline(setup),
         _extrapolated(steps),
         *_left_out(table, requests, setup),
         # A queue that grows for ever takes no time to fill: its requests' lives say nothing about warm-up.
@@ -144,6 +147,19 @@ def _datasheet(setup: Setup) -> str:
     return (
         f"step times of {setup.profile.name} are not measured but computed from {setup.profile.provenance} "
         "figures; take absolute times as estimates"
+    )
+
+
+def _left_to_roofline(setup: Setup) -> str:
+    if not _uses_profile(setup):
+        return ""
+    model, tp = setup.model, setup.scenario.cluster.tensor_parallel
+    names = Curves(setup.profile).left_to_roofline([*token_operations(model, 1, tp), *sample_operations(model, 1, tp)])
+    if not names:
+        return ""
+    return (
+        f"{setup.profile.name} has no points of {', '.join(names)}: their times are bytes over its datasheet's "
+        "memory bandwidth"
     )
 
 

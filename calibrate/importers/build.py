@@ -7,7 +7,6 @@ import importlib
 import io
 import json
 import os
-import pkgutil
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -51,11 +50,6 @@ class Imported:
     profile: Profile
     collection: Collection
     operations: list[Operations]
-
-
-def source_names() -> list[str]:
-    """The tools whose profiles can be imported: the modules in calibrate/importers/sources."""
-    return sorted(found.name for found in pkgutil.iter_modules(sources.__path__) if not found.name.startswith("_"))
 
 
 def import_profile(
@@ -105,8 +99,8 @@ def import_profile(
 
 
 def _check(tool: str, options: ImportOptions, out: Path) -> None:
-    if tool not in source_names():
-        known = source_names()
+    if tool not in sources.names():
+        known = sources.names()
         raise ServecastError(f"--from {tool}: known are {', '.join(known)}{nearest(tool, known)}")
     if not options.folder.is_dir():
         raise ServecastError(f"{options.folder}: no such folder; give the one that holds the tables of {tool}")

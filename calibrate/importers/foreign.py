@@ -1,6 +1,7 @@
 """Tables of other tools (CSV, text or Parquet), with errors that name the file, the column and the row."""
 
 import hashlib
+import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ def read_table(file: Path, columns: Sequence[str], made_by: str) -> pd.DataFrame
     """
     _reject_pointer(file)
     try:
-        frame = pd.read_parquet(file) if file.suffix == ".parquet" else pd.read_csv(file, low_memory=False)
+        frame = pd.read_parquet(file) if file.suffix == ".parquet" else _read_csv(file, low_memory=False)
     except (OSError, UnicodeDecodeError, ValueError) as error:  # pandas and arrow raise kinds of ValueError
         raise _unreadable(file, made_by, error) from error
     missing = [name for name in columns if name not in frame.columns]
@@ -50,7 +51,7 @@ def first_row(file: Path, made_by: str) -> dict[str, Any]:
 
             table = next(pyarrow.parquet.ParquetFile(file).iter_batches(batch_size=1)).to_pandas()
         else:
-            table = pd.read_csv(file, nrows=1, dtype=str)
+            table = _read_csv(file, nrows=1, dtype=str)
     except StopIteration:
         table = pd.DataFrame()
     except (OSError, UnicodeDecodeError, ValueError) as error:
@@ -105,6 +106,17 @@ def truths(frame: pd.DataFrame, file: Path, column: str) -> NDArray[np.bool_]:
         )
     result: NDArray[np.bool_] = (text == "true").to_numpy()
     return result
+
+
+def _read_csv(file: Path, **options: Any) -> pd.DataFrame:
+    """A CSV; rows longer than the first are an error, where pandas would take their first cells for names of rows."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", pd.errors.ParserWarning)
+        try:
+            frame: pd.DataFrame = pd.read_csv(file, index_col=False, **options)
+        except pd.errors.ParserWarning as error:
+            raise ValueError("rows have more cells than the first line has names") from error
+        return frame
 
 
 def _unreadable(file: Path, made_by: str, error: Exception) -> ProfileError:

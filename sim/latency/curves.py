@@ -5,6 +5,7 @@ Only + - * / min max and comparisons, each in a fixed order, so that every machi
 """
 
 from bisect import bisect_right
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from sim.hardware import Profile
 from sim.latency import roofline
 from sim.latency.neighbours import Borrowed, borrow
-from sim.latency.points import Key, Point, read_points
+from sim.latency.points import ELEMENTWISE, Key, Point, read_points
 from sim.latency.shapes import axis_of, key_of, operation_at
 from sim.models.operations import Operation
 
@@ -102,7 +103,16 @@ class Curves:
         if key not in self._borrowed:
             self._borrowed[key] = borrow(key, self.measured, self.profile) if self.measured else None
         found = self._borrowed[key]
-        return (found.points, found.far) if found else (None, bool(self.measured))
+        if found:
+            return found.points, found.far
+        # Times of element-wise kernels are bytes over bandwidth; a device whose points have none is told of otherwise.
+        return None, bool(self.measured) and key[0] not in ELEMENTWISE
+
+    def left_to_roofline(self, operations: Iterable[Operation]) -> list[str]:
+        """The element-wise operations of a measured device that have no points, by name."""
+        if not self.measured:
+            return []
+        return [op.name for op in operations if op.kind == "elementwise" and key_of(op) not in self.measured]
 
 
 class PrefillGrid:

@@ -29,7 +29,7 @@ _CACHES = {"bfloat16": "bf16", "float16": "bf16", "fp8": "fp8"}
 _ELEMENT_BYTES = {"bfloat16": 2, "float16": 2, "half": 2, "fp8": 1, "int8": 1}
 _EVEN_LOAD = ("balanced", "uniform")
 _UNGATED = {(2688, 1856), (1024, 2688), (2048, 5120)}
-"""(hidden_size, inter_size) of Nemotron 3 Nano, Super and Ultra, whose experts have no gate; the table does not say so."""
+"""(hidden_size, inter_size) of Nemotron 3 Nano, Super and Ultra: experts without a gate, which no column tells."""
 _COLUMNS: dict[str, tuple[str, ...]] = {
     "gemm": ("gemm_dtype", "m", "n", "k"),
     "context_attention": (

@@ -124,9 +124,9 @@ def _add_norm(file: Path, part: pd.DataFrame, ours: Operation, out: Collection) 
         return
     added = numbers(part, file, "time_stats.add.median")
     for column in norms:
-        times = (numbers(part, file, column) + added) * _MS
-        if not np.isnan(times).all():  # a model with parallel blocks has no second norm
-            out.add_operation(ours, times, "layernorm + add", file)
+        alone = numbers(part, file, column)
+        if not np.isnan(alone).all():  # a model with parallel blocks has no second norm
+            out.add_operation(ours, (alone + added) * _MS, "layernorm + add", file)
     out.note("norm: Vidur's engine adds the residual in a kernel of its own, so each norm is layernorm + add.")
 
 
