@@ -65,6 +65,8 @@ _BYTE_LEVELS = (
 _KERNEL_LEVELS = ((1, 30, 300), (10, 100, 1000), (3, 600))
 _GENERIC = (1024, 4096, 16384)
 _GENERIC_FINE = (512, 1024, 2048, 4096, 8192, 16384, 32768)
+_GENERIC_RANK = 20
+"""Shapes of no model come in between, as the models that few people run may well be of another shape."""
 _LOGIT_ROWS = 1024
 """LM heads run for the sequences of a step, not for its tokens."""
 _LAYER_KV_BYTES = 3 * 2**30
@@ -139,7 +141,7 @@ def make_plan(models: Sequence[Model], scope: Scope) -> dict[str, Any]:
         for curve in _model_curves(model, tp, rank, scope):
             _add(curves, curve)
     if scope.generic:
-        for curve in _generic_curves(len(shares) + 1, scope):
+        for curve in _generic_curves(min(len(shares) + 1, _GENERIC_RANK), scope):
             _add(curves, curve)
     return {
         "format": FORMAT,

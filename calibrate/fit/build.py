@@ -54,7 +54,8 @@ def fit(folder: Path, like: str | None = None) -> Fitted:
     """
     machine = read_circumstances(folder)
     sheet = datasheet_of(machine, like)
-    points = screen(choose(_rows(folder)), Limits(sheet if machine.on_gpu else None, machine.l2_bytes))
+    rows = _rows(folder)
+    points = screen(choose(rows), Limits(sheet if machine.on_gpu else None, machine.l2_bytes))
     fitted = _risen([point for point in points if not point.row.held_out and not point.dropped])
     if not fitted:
         raise ServecastError(f"{folder}: no point was measured that a fit could use; measure again")
@@ -68,7 +69,7 @@ def fit(folder: Path, like: str | None = None) -> Fitted:
         judged = predict([point for point in points if point.row.held_out and not point.dropped], profile)
         unseen = predict_unseen([point.chosen for point in fitted], profile)
         moved = [abs(point.time_s / point.chosen.time_s - 1.0) for point in fitted]
-        summary = summarise(machine, sheet, points, moved, judged, unseen, known)
+        summary = summarise(machine, sheet, rows, points, moved, judged, unseen, known)
         (made / PICTURES).mkdir()
         pictures = {}
         for op, own in by_op(judged).items():

@@ -4,6 +4,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import numpy as np
+
 from calibrate.rawpoints import RawPoint
 from sim.latency.points import COLUMNS, Key
 
@@ -17,6 +19,9 @@ _LIKE_ENGINES: dict[str, tuple[str, ...]] = {
     "copy_d2h": ("pinned",),
     # One product per expert needs the host to know how many rows each has, in the middle of a step.
     "grouped_gemm": ("grouped_mm", "scaled_grouped_mm"),
+    # An engine's keys and values lie in pages; gathering them for all sequences at once pads them to the longest.
+    "attention_prefill": ("triton_paged", "triton_paged_n128", "gather_sdpa"),
+    "attention_decode": ("triton_paged", "looped_sdpa"),
 }
 """Op -> the kernels that an engine would run, if they were measured; for all others it runs the fastest."""
 _CPU = "cpu_"
@@ -76,6 +81,20 @@ def kernels(points: Iterable[Chosen]) -> dict[str, dict[str, int]]:
     for point in points:
         counts[point.row.op][point.row.kernel] += 1
     return {op: dict(count.most_common()) for op, count in counts.items()}
+
+
+def others(rows: Iterable[RawPoint], points: Iterable[Chosen]) -> dict[str, dict[str, dict[str, float]]]:
+    """Op -> kernel that lost somewhere -> at how many places, and its median time there over that of the chosen."""
+    times = {(point.key, point.place, point.row.held_out): point for point in points if point.time_s > 0}
+    found: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for row in rows:
+        winner = times.get((*place_of(row), row.held_out)) if row.measured and row.op in COLUMNS else None
+        if winner is not None and winner.row.kernel != row.kernel and row.time_s:
+            found[row.op][row.kernel].append(row.time_s / winner.time_s)
+    return {
+        op: {kernel: {"points": len(ratios), "time": float(np.median(ratios))} for kernel, ratios in own.items()}
+        for op, own in found.items()
+    }
 
 
 def rule(op: str) -> str:

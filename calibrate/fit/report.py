@@ -4,10 +4,11 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from calibrate.fit.chosen import Chosen, kernels, rule
+from calibrate.fit.chosen import Chosen, kernels, others, rule
 from calibrate.fit.circumstances import Circumstances
 from calibrate.fit.facts import Fact
 from calibrate.fit.held_out import GOALS, LEAST_POINTS, Prediction, by_op, summary
+from calibrate.rawpoints import RawPoint
 from sim.hardware import Derates, Profile
 
 _LISTED = 40
@@ -16,6 +17,7 @@ _LISTED = 40
 def summarise(
     machine: Circumstances,
     sheet: Profile | None,
+    rows: Sequence[RawPoint],
     points: Sequence[Chosen],
     moved: Sequence[float],
     held_out: Sequence[Prediction],
@@ -39,6 +41,7 @@ def summarise(
             "evened_out": sum(share > 0.02 for share in moved),
         },
         "kernels": kernels(fitted),
+        "other_kernels": others(rows, points),
         "held_out": operations,
         "unseen_shapes": {op: summary(own) for op, own in by_op(unseen).items()},
         "flagged": [_flagged(point) for point in points if point.flaw],
@@ -87,7 +90,7 @@ def markdown(name: str, found: dict[str, Any], pictures: dict[str, str]) -> str:
         _circumstances(found),
         _errors(found),
         _unseen(found["unseen_shapes"]),
-        _kernels(found["kernels"]),
+        _kernels(found),
         _shares(found),
         _flaws(found),
         "## Measured against predicted\n",
@@ -144,12 +147,18 @@ def _cells(own: dict[str, Any]) -> str:
     return f"| {own['points']} | {own['median']:.1%} | {own['p95']:.1%} | {own['bias']:+.1%} |"
 
 
-def _kernels(found: dict[str, dict[str, int]]) -> str:
+def _kernels(found: dict[str, Any]) -> str:
     rows = []
-    for op, counts in found.items():
+    for op, counts in found["kernels"].items():
         told = ", ".join(f"{kernel} ({count})" for kernel, count in counts.items())
-        rows.append(f"| {op} | {told} | {rule(op)} |\n")
-    head = "## Kernels\n\n| operation | kernel (points) | chosen |\n| --- | --- | --- |\n"
+        rest = found["other_kernels"].get(op, {})
+        beside = ", ".join(f"{kernel} {own['time']:.2f} ({own['points']})" for kernel, own in rest.items())
+        rows.append(f"| {op} | {told} | {rule(op)} | {beside} |\n")
+    head = (
+        "## Kernels\n\n"
+        "In brackets the number of points; of a kernel that was not chosen, its median time over that of the one that "
+        "was.\n\n| operation | kernel | chosen | others |\n| --- | --- | --- | --- |\n"
+    )
     return head + "".join(rows)
 
 

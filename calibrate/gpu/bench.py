@@ -25,7 +25,8 @@ class Candidate:
     prepare: makes a call on buffers of its own, ready to be timed. check: runs the kernel on a small input
     and tells its relative error (norm of the difference over norm) against float32; run once per check_key.
     hot: inputs may come from the cache, as those that the kernel before has just written. graph: can be
-    captured into a CUDA graph. host: timed with the host's clock.
+    captured into a CUDA graph. host: timed with the host's clock. fallback: measured only where no kernel before
+    it could be.
     """
 
     kernel: str
@@ -35,6 +36,7 @@ class Candidate:
     hot: bool = False
     graph: bool = True
     host: bool = False
+    fallback: bool = False
     tolerance: float = 0.02
 
 

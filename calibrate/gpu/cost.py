@@ -9,8 +9,8 @@ from calibrate.gpu.planfile import PlanPoint
 _SETUP_S = 0.015
 _COLLECTIVE_SETUP_S = 0.02
 _SLOW_SETUP_S = {"attention_prefill": 0.05, "sampling": 0.03}
-_KERNELS = {"gemm fp8": 2, "grouped_gemm": 2, "attention_prefill": 4, "attention_decode": 1, "sampling": 3}
-"""Kernels that measure one point; most fused operations have three."""
+_KERNELS = {"gemm fp8": 2, "grouped_gemm": 1, "attention_prefill": 2, "attention_decode": 1, "sampling": 3}
+"""Kernels that measure one point; most fused operations have two."""
 _RUNS_S = 0.02
 _LEAST_RUNS = 9
 _KV_BYTES = {"bf16": 2, "fp16": 2, "fp8": 1}
@@ -61,7 +61,7 @@ def plan_s(point: PlanPoint, speed: Speed) -> float:
     """Seconds that all kernels of a point are expected to take, before anything was seen."""
     each = _setup_s(point) + _timed_s(2 * speed.least_s(point))
     name = f"{point.op} {point.shape.get('dtype')}" if point.op == "gemm" else point.op
-    fused = 3 if "bytes" in point.shape and "rows" in point.detail else 1
+    fused = 2 if "bytes" in point.shape and "rows" in point.detail else 1
     return _KERNELS.get(name, fused) * each
 
 

@@ -9,6 +9,7 @@ of bytes (rows, width, ...).
 
 import gzip
 import json
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,8 @@ DEFAULT = Path(__file__).resolve().parent.parent / "plan.json.gz"
 """All built-in models on 1, 2, 4 and 8 GPUs; made by `calibrate/planning.py`, which a test repeats."""
 
 Value = str | int
+_LATER = (1, 8, 30)
+"""Curves of a rank beyond these wait one level longer each: the first model on one GPU, those after it, most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +32,7 @@ class PlanPoint:
     """One shape to measure.
 
     shape: the raw table's cells; detail: how to reach it, where the cells do not say. Lower levels are
-    coarser and come first; within a level, lower ranks do.
+    coarser, lower ranks matter more.
     """
 
     op: str
@@ -45,6 +48,14 @@ class PlanPoint:
         if not isinstance(value, int):
             raise MeasureError(f"the plan's point {self} does not say {name!r}; make the plan again")
         return value
+
+    @property
+    def turn(self) -> tuple[int, int, int]:
+        """When it is measured: coarse before fine, but what matters less some levels later.
+
+        So ten minutes give the first model its fine points, the next ones coarser ones, and all of them some.
+        """
+        return self.level + bisect_left(_LATER, self.rank), self.level, self.rank
 
     @property
     def dtype(self) -> str:
@@ -83,7 +94,7 @@ def read_plan(file: Path) -> Plan:
 
 
 def parse_plan(content: Any, source: str) -> Plan:
-    """The plan in decoded JSON, its points sorted: coarse before fine, then by rank, ops in turn."""
+    """The plan in decoded JSON, its points in the order in which they are to be measured."""
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise MeasureError(f"{source}: no plan of format {FORMAT}; make one with `servecast calibrate plan`")
     try:
@@ -94,7 +105,7 @@ def parse_plan(content: Any, source: str) -> Plan:
     points = [point for curve in curves for point in curve]
     if not points:
         raise MeasureError(f"{source}: the plan holds no point to measure")
-    return Plan(tuple(sorted(points, key=lambda point: (point.level, point.rank))), models)
+    return Plan(tuple(sorted(points, key=lambda point: point.turn)), models)
 
 
 def _points(curve: Mapping[str, Any]) -> Iterable[PlanPoint]:

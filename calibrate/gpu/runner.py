@@ -116,6 +116,7 @@ class Run:
         self.host_timer = CpuTimer(torch.cuda.synchronize if self.cuda else lambda: None)
         self.timer = CudaTimer(device.l2_bytes(chosen)) if self.cuda else self.host_timer
         self.done = {(point.shape, point.kernel) for point in record.points}
+        self.measured = {point.shape for point in record.points if point.measured}
         # What this machine lacks is told once per format and kernel, not at every shape.
         self.lacking = {
             (point.op, point.dtype, point.kernel) for point in record.points if point.note.startswith(_LACKING)
@@ -141,7 +142,8 @@ class Run:
                 self._collective(point, points)
             else:
                 for candidate in OPS[point.op](point, self.bench):
-                    self._candidate(point, candidate)
+                    if not (candidate.fallback and point.key in self.measured):
+                        self._candidate(point, candidate)
             plan_left_s -= expected_s
             passed_s += expected_s
             self._tidy()
@@ -171,7 +173,8 @@ class Run:
             return
         # The exception is gone, and with it all that its frames held, so memory can be given back.
         self.bench.forget()
-        gc.collect()
+        if self.cuda or status == "oom":
+            gc.collect()
         if self.cuda:
             _require_alive()
             torch.cuda.empty_cache()
@@ -241,6 +244,8 @@ class Run:
         row = RawPoint(op=point.op, kernel=kernel, status=status, held_out=point.held_out, note=note, **cells)
         self.record.add([row])
         self.done.add((point.key, kernel))
+        if row.measured:
+            self.measured.add(point.key)
 
     def _tidy(self) -> None:
         """Let go of the point's tensors, and look at the clocks now and then."""

@@ -66,7 +66,9 @@ def operation_at(key: Key, places: NDArray[Any]) -> Operation:
 
 
 def split(key: Key) -> tuple[Key, tuple[float, ...]]:
-    """(op and format, the numbers that tell the shape) of a curve."""
+    """(op and format, the numbers that tell the shape) of a curve; heads of attention count per KV head."""
     names = COLUMNS[key[0]].key
-    numbers = tuple(float(cell) for name, cell in zip(names, key[1:], strict=True) if name != "dtype")
-    return key[: 1 + ("dtype" in names)], numbers
+    numbers = [float(cell) for name, cell in zip(names, key[1:], strict=True) if name != "dtype"]
+    if key[0] in ATTENTION:
+        numbers[0] /= numbers[1]
+    return key[: 1 + ("dtype" in names)], tuple(numbers)

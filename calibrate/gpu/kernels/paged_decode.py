@@ -53,24 +53,25 @@ class PagedDecode:
             q, key_cache, value_cache, block_table, lengths, out, self.part_out, self.part_lse,
             head_dim**-0.5 * key_scale * 1.4426950408889634, value_scale,
             q.stride(0), out.stride(0), block_table.stride(0), key_cache.stride(0), key_cache.stride(1),
-            self.chunk, self.splits,
-            GROUP=self.group, GROUP_PAD=max(16, triton.next_power_of_2(self.group)),
+            self.chunk, self.splits, self.group,
+            GROUP_PAD=max(16, triton.next_power_of_2(self.group)),
             HEAD_DIM=head_dim, DIMS=dims, BLOCK=block_size, TILE_N=TILE if dims <= 128 else TILE // 2,
             ONE_CHUNK=self.splits == 1, num_warps=4, num_stages=3,
         )  # fmt: skip
         if self.splits > 1:
             _merge_chunks[(heads, batch)](
-                self.part_out, self.part_lse, lengths, out, out.stride(0), self.chunk, self.splits,
-                HEADS=heads, HEAD_DIM=head_dim, DIMS=dims, TILE_S=16, num_warps=4,
+                self.part_out, self.part_lse, lengths, out, out.stride(0), self.chunk, self.splits, heads,
+                HEAD_DIM=head_dim, DIMS=dims, TILE_S=16, num_warps=4,
             )  # fmt: skip
         return out
 
 
-@triton.jit(do_not_specialize=["splits", "table_stride"])
+# What differs from model to model is an argument where it can be, since every constant means compiling again.
+@triton.jit(do_not_specialize=["splits", "table_stride", "heads_per_kv"])
 def _attend_chunk(
     q_ptr, k_ptr, v_ptr, table_ptr, lengths_ptr, out_ptr, part_out_ptr, part_lse_ptr,
     scale, value_scale, q_stride, out_stride, table_stride, block_stride, token_stride, chunk, splits,
-    GROUP: tl.constexpr, GROUP_PAD: tl.constexpr, HEAD_DIM: tl.constexpr, DIMS: tl.constexpr,
+    heads_per_kv, GROUP_PAD: tl.constexpr, HEAD_DIM: tl.constexpr, DIMS: tl.constexpr,
     BLOCK: tl.constexpr, TILE_N: tl.constexpr, ONE_CHUNK: tl.constexpr,
 ):  # fmt: skip
     kv_head, split, seq = tl.program_id(0), tl.program_id(1), tl.program_id(2)
@@ -81,8 +82,8 @@ def _attend_chunk(
     end = tl.minimum(start + chunk, length)
     group = tl.arange(0, GROUP_PAD)
     dim = tl.arange(0, DIMS)
-    in_q = (group[:, None] < GROUP) & (dim[None, :] < HEAD_DIM)
-    head = kv_head * GROUP + group
+    in_q = (group[:, None] < heads_per_kv) & (dim[None, :] < HEAD_DIM)
+    head = kv_head * heads_per_kv + group
     at_q = head[:, None] * HEAD_DIM + dim[None, :]
     q = tl.load(q_ptr + seq.to(tl.int64) * q_stride + at_q, mask=in_q, other=0.0)
     highest = tl.full([GROUP_PAD], float("-inf"), tl.float32)
@@ -110,21 +111,21 @@ def _attend_chunk(
         at_out = seq.to(tl.int64) * out_stride + at_q
         tl.store(out_ptr + at_out, acc.to(out_ptr.dtype.element_ty), mask=in_q)
     else:
-        heads = tl.num_programs(0) * GROUP
+        heads = tl.num_programs(0) * heads_per_kv
         part = (seq.to(tl.int64) * heads + head) * splits + split
         tl.store(part_out_ptr + part[:, None] * HEAD_DIM + dim[None, :], acc, mask=in_q)
-        tl.store(part_lse_ptr + part, highest + tl.log2(total), mask=group < GROUP)
+        tl.store(part_lse_ptr + part, highest + tl.log2(total), mask=group < heads_per_kv)
 
 
-@triton.jit(do_not_specialize=["splits"])
+@triton.jit(do_not_specialize=["splits", "heads"])
 def _merge_chunks(
-    part_out_ptr, part_lse_ptr, lengths_ptr, out_ptr, out_stride, chunk, splits,
-    HEADS: tl.constexpr, HEAD_DIM: tl.constexpr, DIMS: tl.constexpr, TILE_S: tl.constexpr,
+    part_out_ptr, part_lse_ptr, lengths_ptr, out_ptr, out_stride, chunk, splits, heads,
+    HEAD_DIM: tl.constexpr, DIMS: tl.constexpr, TILE_S: tl.constexpr,
 ):  # fmt: skip
     head, seq = tl.program_id(0), tl.program_id(1)
     used = tl.cdiv(tl.load(lengths_ptr + seq), chunk)
     dim = tl.arange(0, DIMS)
-    base = (seq.to(tl.int64) * HEADS + head) * splits
+    base = (seq.to(tl.int64) * heads + head) * splits
     highest = float("-inf")
     total = 0.0
     acc = tl.zeros([DIMS], tl.float32)

@@ -40,17 +40,17 @@ def paged_prefill(
         q, key_cache, value_cache, block_table, lengths, starts, out,
         head_dim**-0.5 * key_scale * 1.4426950408889634, value_scale,
         q.stride(0), out.stride(0), block_table.stride(0), key_cache.stride(0), key_cache.stride(1),
-        GROUP=heads // kv_heads, HEAD_DIM=head_dim, DIMS=dims, BLOCK=block_size,
+        heads // kv_heads, HEAD_DIM=head_dim, DIMS=dims, BLOCK=block_size,
         TILE_M=TILE_M, TILE_N=tile_n if dims <= 128 else tile_n // 2, num_warps=8, num_stages=3,
     )  # fmt: skip
     return out
 
 
-@triton.jit(do_not_specialize=["table_stride"])
+@triton.jit(do_not_specialize=["table_stride", "heads_per_kv"])
 def _attend_rows(
     q_ptr, k_ptr, v_ptr, table_ptr, lengths_ptr, starts_ptr, out_ptr, scale, value_scale,
     q_stride, out_stride, table_stride, block_stride, token_stride,
-    GROUP: tl.constexpr, HEAD_DIM: tl.constexpr, DIMS: tl.constexpr, BLOCK: tl.constexpr,
+    heads_per_kv, HEAD_DIM: tl.constexpr, DIMS: tl.constexpr, BLOCK: tl.constexpr,
     TILE_M: tl.constexpr, TILE_N: tl.constexpr,
 ):  # fmt: skip
     tile = tl.num_programs(0) - 1 - tl.program_id(0)  # the last rows see most keys: they start first
@@ -71,7 +71,7 @@ def _attend_rows(
     total = tl.zeros([TILE_M], tl.float32)
     acc = tl.zeros([TILE_M, DIMS], tl.float32)
     table = table_ptr + seq.to(tl.int64) * table_stride
-    at_kv = (head // GROUP) * HEAD_DIM
+    at_kv = (head // heads_per_kv) * HEAD_DIM
     seen_by_all = (context + tile * TILE_M + 1) // TILE_N * TILE_N
     end = tl.minimum(length, context + (tile + 1) * TILE_M)
     acc, highest, total = _over_keys(

@@ -18,7 +18,7 @@ _FP8_CAPABILITY = (8, 9)
 def candidates(point: PlanPoint, bench: Bench) -> list[Candidate]:
     """`batch` queries; context_tokens is the mean of their contexts."""
     if bench.cuda and bench.triton:
-        return [_triton(point, bench), *([] if point.level else [_gather(point, bench)])]
+        return [_triton(point, bench), _gather(point, bench, fallback=True)]
     return [_gather(point, bench, looped=True), _gather(point, bench)]
 
 
@@ -63,7 +63,7 @@ def _triton(point: PlanPoint, bench: Bench) -> Candidate:
     )
 
 
-def _gather(point: PlanPoint, bench: Bench, looped: bool = False) -> Candidate:
+def _gather(point: PlanPoint, bench: Bench, looped: bool = False, fallback: bool = False) -> Candidate:
     """Copy the blocks of every sequence together, then torch's attention: all at once or one by one."""
     heads, kv_heads, head_dim = (point.number(name) for name in ("heads", "kv_heads", "head_dim"))
 
@@ -92,7 +92,8 @@ def _gather(point: PlanPoint, bench: Bench, looped: bool = False) -> Candidate:
         return relative_error(out, _reference(table, q, keys, values, bench))
 
     name = "looped_sdpa" if looped else "gather_sdpa"
-    return Candidate(name, prepare, check, ("attention_decode", name, point.dtype, heads, kv_heads, head_dim))
+    key = ("attention_decode", name, point.dtype, heads, kv_heads, head_dim)
+    return Candidate(name, prepare, check, key, fallback=fallback)
 
 
 def _small(point: PlanPoint, bench: Bench) -> tuple[paged.Tables, torch.Tensor, torch.Tensor, torch.Tensor]:

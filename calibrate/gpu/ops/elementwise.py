@@ -6,7 +6,7 @@ says. In an engine the kernel before has just written the inputs, so a fused ker
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -39,11 +39,13 @@ class _Op:
 def candidates(point: PlanPoint, bench: Bench) -> list[Candidate]:
     """The op over as many rows as the plan says make up the point's bytes."""
     op = OPS[point.op]
-    found = [_candidate(point, bench, op, op.plain, "torch", hot=False)]
-    if bench.cuda and bench.triton and op.fused is not None:
-        for name, hot in (("triton", False), ("triton_hot", True)):
-            found.insert(0, _candidate(point, bench, op, op.fused, name, hot))
-    return found
+    plain = _candidate(point, bench, op, op.plain, "torch", hot=False)
+    if not (bench.cuda and bench.triton and op.fused is not None):
+        return [plain]
+    hot, cold = (
+        _candidate(point, bench, op, op.fused, name, name == "triton_hot") for name in ("triton_hot", "triton")
+    )
+    return [hot, cold, replace(plain, fallback=True)]
 
 
 def _candidate(

@@ -26,7 +26,7 @@ def candidates(point: PlanPoint, bench: Bench) -> list[Candidate]:
 
 def _plain(bench: Bench, m: int, n: int, k: int) -> Candidate:
     def prepare() -> Call:
-        x, weight = bench.random("bf16", m, k), bench.random("bf16", n, k)
+        x, weight = _input(bench, "bf16", m, k), bench.random("bf16", n, k)
         return lambda: F.linear(x, weight)
 
     def check() -> float:
@@ -36,6 +36,11 @@ def _plain(bench: Bench, m: int, n: int, k: int) -> Candidate:
 
     name = "cublas" if bench.cuda and torch.version.cuda else "linear"
     return Candidate(name, prepare, check, ("gemm", "bf16"))
+
+
+def _input(bench: Bench, dtype: str, m: int, k: int) -> torch.Tensor:
+    """The same rows in every call, other weights: in an engine the kernel before has just written the rows."""
+    return bench.kept(("x", dtype, m, k), lambda: bench.random(dtype, m, k))
 
 
 def _scaled(bench: Bench, m: int, n: int, k: int, rowwise: bool) -> Candidate:
@@ -48,7 +53,7 @@ def _scaled(bench: Bench, m: int, n: int, k: int, rowwise: bool) -> Candidate:
 
     def prepare() -> Call:
         _require_fp8(bench)
-        x, weight = bench.random("fp8", m, k), bench.random("fp8", n, k).t()
+        x, weight = _input(bench, "fp8", m, k), bench.random("fp8", n, k).t()
         scale_x, scale_weight = scales(m, n)
         return lambda: scaled_mm(x, weight, scale_x, scale_weight)
 

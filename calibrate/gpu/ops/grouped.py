@@ -2,6 +2,7 @@
 order."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -18,7 +19,8 @@ _HOPPER = (9, 0)
 def candidates(point: PlanPoint, bench: Bench) -> list[Candidate]:
     """m tokens, each through experts_per_token different ones of the experts, evenly at random."""
     if point.dtype == "bf16":
-        return [_grouped(point, bench), _looped(point, bench)]
+        # One product per expert needs the host to know, in the middle of a step, how many rows each has.
+        return [_grouped(point, bench), replace(_looped(point, bench), fallback=bench.cuda)]
     if point.dtype == "fp8":
         return [_scaled_grouped(point, bench)]
     return [lacking(f"no kernel here multiplies experts in {point.dtype}")]

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -21,19 +21,21 @@ _HOPPER, _FP8_CAPABILITY = (9, 0), (8, 9)
 
 
 def candidates(point: PlanPoint, bench: Bench) -> list[Candidate]:
-    """new_tokens queries over context_tokens keys and, causally, their own."""
-    found = []
+    """new_tokens queries over context_tokens keys and, causally, their own.
+
+    Kernels that read the paged cache, as an engine needs them. On the coarse points of a GPU also those over
+    keys in one piece, for comparison; cuDNN makes a plan for every shape, which takes long.
+    """
     if not bench.cuda:
-        found.append(_gathered(point, bench))
-        found.append(_contiguous(point, bench, "sdpa", _masked))
-    else:
+        return [_gathered(point, bench), _contiguous(point, bench, "sdpa", _masked)]
+    found = [_triton(point, bench, 64)] if bench.triton else []
+    if bench.triton and bench.capability >= _HOPPER:
+        found.append(_triton(point, bench, 128))
+    found.append(replace(_gathered(point, bench), fallback=True))
+    if not point.level and not point.held_out:
         found.append(_contiguous(point, bench, "flash_sdpa", _flash))
-        name, attend = ("cudnn_parts", _cudnn_parts) if point.number("context_tokens") else ("cudnn_sdpa", _cudnn)
-        found.append(_contiguous(point, bench, name, attend))
-        if bench.triton:
-            found.append(_triton(point, bench, 64))
-            if bench.capability >= _HOPPER:
-                found.append(_triton(point, bench, 128))
+        if not point.number("context_tokens"):
+            found.append(_contiguous(point, bench, "cudnn_sdpa", _cudnn))
     return found
 
 
@@ -176,23 +178,9 @@ def _flash(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
 
 def _cudnn(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
     """cuDNN's attention of a whole prompt."""
-    return _cudnn_part(q, k, v, causal=True)[0].transpose(1, 2)
-
-
-def _cudnn_parts(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-    """cuDNN over the context without a mask and over the chunk with one, the two merged by their weights."""
-    context = k.shape[1] - q.shape[1]
-    old, old_weight = _cudnn_part(q, k[:, :context], v[:, :context], causal=False)
-    new, new_weight = _cudnn_part(q, k[:, context:], v[:, context:], causal=True)
-    share = torch.sigmoid(old_weight - new_weight).reshape(*old.shape[:-1], 1)
-    return torch.lerp(new, old, share.to(old.dtype)).transpose(1, 2)
-
-
-def _cudnn_part(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, causal: bool) -> tuple[torch.Tensor, torch.Tensor]:
-    """(output, log of the sum of exponentials) of cuDNN's attention, (1, heads, tokens, ...) each."""
     attend = torch.ops.aten._scaled_dot_product_cudnn_attention
     tensors = (q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2))
     names = {argument.name for argument in attend.default._schema.arguments}
-    weights = (None, True) if "compute_log_sumexp" in names else ()  # torch 2.4 always gives them
-    out = attend(*tensors, *weights, 0.0, causal, False)
-    return out[0], out[1]
+    weights = (None, False) if "compute_log_sumexp" in names else ()  # torch 2.4 has no such choice
+    out: torch.Tensor = attend(*tensors, *weights, 0.0, True, False)[0]
+    return out.transpose(1, 2)
