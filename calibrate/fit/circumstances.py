@@ -60,7 +60,8 @@ class Circumstances:
         """Device, driver, torch, CUDA and date, for a source."""
         driver = f", driver {self.facts['driver']}" if self.facts.get("driver") else ""
         cuda = f", CUDA {self.facts['cuda']}" if self.on_gpu and self.facts.get("cuda") else ""
-        threads = "" if self.on_gpu else f", {self.facts.get('threads')} threads"
+        count = self.facts.get("threads")
+        threads = "" if self.on_gpu else f", {count} thread{'' if count == 1 else 's'}"
         return f"{self.device}{driver}{threads}, torch {self.facts['torch']}{cuda}, {self.date}"
 
 

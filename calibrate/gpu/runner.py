@@ -79,7 +79,7 @@ def measure(
     progress.say(f"measuring {len(plan.points)} points on {device.facts(chosen)['name']} into {out}")
     ended, run = "failed", None
     try:
-        run = Run(chosen, record, progress, watch)
+        run = _started(chosen, record, progress, watch)
         run.all(plan.points)
         ended = "budget" if run.left else "finished"
     except KeyboardInterrupt:
@@ -276,6 +276,14 @@ class Run:
                 break
         moved = 4 * count / self.timer.time(copy).median_s
         return Speed({"bf16": flops}, moved)
+
+
+def _started(chosen: torch.device, record: Record, progress: Progress, watch: device.Watch) -> Run:
+    """The run, once the device has shown that it works."""
+    try:
+        return Run(chosen, record, progress, watch)
+    except RuntimeError as error:
+        raise MeasureError(f"{chosen} cannot be used ({first_line(error)}); is another program on it?") from error
 
 
 def _device(name: str | None) -> torch.device:

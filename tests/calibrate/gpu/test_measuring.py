@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -22,7 +23,7 @@ from calibrate.gpu import runner
 from calibrate.gpu.bench import Bench, Candidate, lacking
 from calibrate.gpu.command import main
 from calibrate.gpu.errors import MeasureError
-from calibrate.gpu.ops import COLLECTIVES, OPS, gemm
+from calibrate.gpu.ops import COLLECTIVES, OPS, gemm, paged
 from calibrate.gpu.planfile import PlanPoint, read_plan
 from calibrate.gpu.timing import Call
 from calibrate.measuring import TINY, TINY_SCOPE, plan_for
@@ -242,6 +243,14 @@ def test_every_kernel_computes_what_it_should(point: PlanPoint) -> None:
         assert candidate.check is not None
         assert candidate.check() <= candidate.tolerance, candidate.kernel
         candidate.prepare()()
+
+
+def test_contexts_of_a_decode_batch_are_mixed_and_their_mean_is_exact() -> None:
+    rng = np.random.default_rng(3)
+    for batch, mean in ((1, 1), (7, 3), (64, 1000)):
+        lengths = paged.mixed_lengths(batch, mean, rng)
+        assert lengths.sum() == batch * mean and lengths.min() >= 1
+    assert lengths.min() < 300 and lengths.max() > 1700
 
 
 def test_every_op_of_the_shipped_plan_can_be_measured() -> None:
