@@ -5,8 +5,9 @@
     result = sim.run("quickstart", overrides=["cluster.replicas=4"])
     result.summary["p99_ttft_ms"], result.requests, result.plot()
 
-`load` reads a scenario, `run` simulates it, `compare` runs its variants; `Result` and `Comparison` are what they
-return, and every error that the user can mend is a `ServecastError`.
+`load` reads a scenario, `run` simulates it, `compare` runs its variants, `capacity` finds the highest rate that meets
+the targets; `Result`, `Comparison` and `Capacity` are what they return. Every error that the user can mend is a
+`ServecastError`.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -15,11 +16,16 @@ from sim.errors import ServecastError
 from sim.run import Result, run  # light; and `sim.run` must be the function, not the module
 
 if TYPE_CHECKING:
-    from sim.insight import Comparison, compare
+    from sim.insight import Capacity, Comparison, capacity, compare
     from sim.scenario import Scenario, load
 
-__all__ = ["Comparison", "Result", "Scenario", "ServecastError", "compare", "load", "run"]
-_LATER = {"Comparison": "sim.insight", "compare": "sim.insight", "Scenario": "sim.scenario", "load": "sim.scenario"}
+__all__ = [
+    "Capacity", "Comparison", "Result", "Scenario", "ServecastError", "capacity", "compare", "load", "run",
+]  # fmt: skip
+_LATER = {
+    **dict.fromkeys(("Capacity", "Comparison", "capacity", "compare"), "sim.insight"),
+    **dict.fromkeys(("Scenario", "load"), "sim.scenario"),
+}
 
 
 def __getattr__(name: str) -> Any:

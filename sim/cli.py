@@ -174,6 +174,40 @@ def compare(
 
 
 @app.command()
+def capacity(
+    scenario: Annotated[str, typer.Argument(help="A scenario's YAML file, or a shipped scenario's name.")],
+    attainment: Annotated[float, typer.Option(help="Share of requests that must meet the scenario's slo.")] = 0.99,
+    limit: Annotated[
+        list[str], typer.Option(metavar="LIMIT", help="A further limit: 'p99_itl_ms <= 200'; may be repeated.")
+    ] = [],  # noqa: B006
+    variant: Annotated[list[str], typer.Option(help="Only this variant; may be repeated.")] = [],  # noqa: B006
+    seeds: Annotated[int, typer.Option(help="Judge every rate by the mean over so many seeds.")] = 1,
+    tolerance: Annotated[float, typer.Option(help="How narrow the answer must be.")] = 0.02,
+    set_: Annotated[
+        list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change one key: engine.max_num_seqs=64.")
+    ] = [],  # noqa: B006
+    format: Annotated[Literal["table", "json"], typer.Option(help="What to print.")] = "table",
+    jobs: Annotated[int | None, typer.Option(help="Runs at once; default: one per core.")] = None,
+) -> None:
+    """Find the highest rate of requests that still meets the targets, per GPU and per dollar."""
+    from sim.insight import capacity as find
+
+    with _Progress("rates", shown=sys.stderr.isatty()) as progress:
+        found = find(
+            scenario, attainment=attainment, limits=limit, variants=variant or None, seeds=seeds,
+            tolerance=tolerance, overrides=set_, jobs=jobs, progress=progress.update,
+        )  # fmt: skip
+    if format == "json":
+        from sim.insight.capacity_table import capacities_json
+
+        sys.stdout.write(capacities_json(found))
+        return
+    from sim.insight.capacity_table import print_capacities
+
+    print_capacities(found, _console())
+
+
+@app.command()
 def schema() -> None:
     """Print the JSON Schema of a scenario, for editors and checkers."""
     import json
@@ -348,7 +382,7 @@ class _Progress:
             self.bar = Progress(*columns, console=Console(stderr=True), transient=True)
             self.task = self.bar.add_task(self.what, total=total)
             self.bar.start()
-        self.bar.update(self.task, completed=done)
+        self.bar.update(self.task, completed=done, total=total)
 
 
 def _console(least: int = 100) -> Any:

@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -203,23 +202,17 @@ def test_lockstep_prints_json_lines(
     assert kinds == ["meta", "step", "step", "req"]
 
 
-def test_help_starts_fast(tmp_path: Path) -> None:
-    """Under half a second, because no heavy library is loaded for it."""
-    heavy = {"pandas", "matplotlib", "numpy", "pydantic"}
+def test_help_loads_nothing_heavy(tmp_path: Path) -> None:
+    heavy = {"pandas", "matplotlib", "numpy", "scipy", "pydantic"}
     command = f"import sys; import sim.cli; print(sorted({heavy} & set(sys.modules)))"
     env = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parent.parent)}
     loaded = subprocess.run(
         [sys.executable, "-c", command], cwd=tmp_path, env=env, capture_output=True, text=True, check=True
     )
     assert loaded.stdout == "[]\n"
-    times = []
-    for _ in range(3):
-        began = time.perf_counter()
-        done = apart("--help", cwd=tmp_path)
-        times.append(time.perf_counter() - began)
-        assert done.returncode == 0
-        assert "lockstep" in done.stdout
-    assert min(times) < 0.5
+    done = apart("--help", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "lockstep" in done.stdout
 
 
 def test_no_arguments_show_the_help(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,5 +1,6 @@
 """Answers that take several runs, or a real one beside the simulated."""
 
 from sim.insight.comparison import Comparison, compare
+from sim.insight.search import Capacity, capacity
 
-__all__ = ["Comparison", "compare"]
+__all__ = ["Capacity", "Comparison", "capacity", "compare"]

@@ -225,13 +225,16 @@ def metrics_of(summary: Mapping[str, Any]) -> dict[str, float]:
     return {name: float("nan") if found[name] is None else float(found[name]) for name in METRICS}
 
 
+def variants_of(scenario: Scenario, picked: Sequence[str] | None = None) -> dict[str, Scenario]:
+    """The scenario as written, then its variants, or those picked by name. Raises ScenarioError for an unknown one."""
+    wanted = list(scenario.variants) if picked is None else list(picked)
+    return {BASE: scenario.model_copy(update={"variants": {}})} | {name: scenario.variant(name) for name in wanted}
+
+
 def _named(loaded: Sequence[Scenario], picked: Sequence[str] | None) -> dict[str, Scenario]:
     """The scenarios by what they are called in the comparison."""
     if len(loaded) == 1:
-        scenario = loaded[0]
-        wanted = list(scenario.variants) if picked is None else list(picked)
-        found = {name: scenario.variant(name) for name in wanted}
-        named = {BASE: scenario.model_copy(update={"variants": {}}), **found}
+        named = variants_of(loaded[0], picked)
     elif picked is not None:
         raise ScenarioError("--variant picks among the variants of one file, and several files were given")
     else:

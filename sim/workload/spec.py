@@ -16,7 +16,7 @@ from sim.workload.content import Named
 from sim.workload.fields import NonNegative, Positive
 from sim.workload.points import MAX_REQUESTS, UserLoop
 from sim.workload.prefixes.repeated_prompts import RepeatedPrompts
-from sim.workload.table import MAX_TOKENS, ONE_TENANT, ClosedLoop, Floats, Ints, RequestTable
+from sim.workload.table import MAX_TOKENS, ONE_TENANT, ClosedLoop, Floats, Ints, RequestTable, rounded
 
 _SYNTHETIC = (
     "arrivals", "prompt_tokens", "output_tokens", "lengths", "requests", "duration", "prefix", "priorities",
@@ -47,9 +47,13 @@ class Workload(BaseModel):
     """Tenant -> weight: whose request each one is."""
     prediction_error: NonNegative = 0.0
     """How wrong schedulers guess output lengths: the standard deviation of ln(guess / truth); 0: they know."""
+    load: Positive = 1.0
+    """Everything arrives so many times as fast; `servecast capacity` turns this knob."""
 
     @model_validator(mode="after")
     def _one_whole_story(self) -> Self:
+        if self.load != 1.0 and isinstance(self.arrivals, UserLoop):
+            raise ValueError("a closed loop's rate follows from its users and think time: change these, not load:")
         given = [name for name in _SYNTHETIC if getattr(self, name) is not None]
         if self.trace is not None:
             if given:
@@ -85,6 +89,10 @@ class Workload(BaseModel):
         The same seed gives the same bytes. Raises TraceError for a row of a file that cannot be used, and
         ScenarioError for a workload without requests.
         """
+        table = self._table(seed, base_dir)
+        return table if self.load == 1.0 else dataclasses.replace(table, arrival_s=rounded(table.arrival_s / self.load))
+
+    def _table(self, seed: int, base_dir: Path) -> RequestTable:
         if self.trace is not None:
             return self._predicted(_located(self.trace, base_dir).read(), seed)
         arrival_s, loop = self._arrivals(seed)

@@ -1,0 +1,57 @@
+"""Capacities on the terminal and as JSON."""
+
+from collections.abc import Sequence
+from math import isfinite
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from sim.insight.search import Capacity
+from sim.metrics.numbers import json_ready
+from sim.report import summary_json
+from sim.report.words import number
+
+
+def print_capacities(found: Sequence[Capacity], console: Console) -> None:
+    """One row per variant, the best of each column marked, then what to know."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for header in ("variant", "requests/s", "per GPU", "per $", "above it fails"):
+        table.add_column(header, justify="left" if header in ("variant", "above it fails") else "right")
+    best = [max(values) for values in zip(*(_figures(one) for one in found), strict=True)]
+    for one in found:
+        cells = [
+            Text(number(value) if value else "-", "bold green" if len(found) > 1 and value == top else "")
+            for value, top in zip(_figures(one), best, strict=True)
+        ]
+        table.add_row(one.variant, *cells, one.binding or "-")
+    console.print(table)
+    for one in found:
+        for note in one.notes:
+            console.print(Text(f"note: {one.variant}: {note}", style="yellow"))
+
+
+def capacities_json(found: Sequence[Capacity]) -> str:
+    """Everything, the rates that were tried included."""
+    return summary_json(json_ready({"capacities": [_plain(one) for one in found]}))
+
+
+def _figures(one: Capacity) -> tuple[float, float, float]:
+    return one.rate_per_s, one.per_gpu, one.requests_per_usd or 0.0
+
+
+def _plain(one: Capacity) -> dict[str, Any]:
+    return {
+        "variant": one.variant,
+        "rate_per_s": one.rate_per_s,
+        "failing_rate_per_s": one.failing_rate_per_s if isfinite(one.failing_rate_per_s) else None,
+        "binding": one.binding,
+        "gpus": one.gpus,
+        "per_gpu": one.per_gpu,
+        "usd_per_hour": one.usd_per_hour,
+        "requests_per_usd": one.requests_per_usd,
+        "trials": [trial._asdict() for trial in one.trials],
+        "notes": list(one.notes),
+    }

@@ -1,0 +1,240 @@
+"""The highest rate of requests that still meets the targets, found by bisection."""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import inf, isfinite, sqrt
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sim.choice import nearest
+from sim.errors import ScenarioError
+from sim.insight.comparison import metrics_of, variants_of
+from sim.insight.runs import run_all
+from sim.scenario import Scenario, load
+
+_LIMIT = re.compile(r"\s*([a-z0-9_]+)\s*(<=|>=)\s*([0-9.eE+-]+)\s*")
+_HOLDS = {"<=": operator.le, ">=": operator.ge}
+_MOST_DOUBLINGS = 24
+_STEADY_LIFETIMES = 10
+"""A run that lasts fewer mean request lifetimes than this has hardly left its beginning."""
+
+
+class Limit(NamedTuple):
+    """A figure of the summary, and what it must not exceed or fall below."""
+
+    metric: str
+    sign: str
+    bound: float
+
+    def __str__(self) -> str:
+        return f"{self.metric} {self.sign} {self.bound:g}"
+
+    def holds(self, value: float) -> bool:
+        """Whether a value meets the limit; an undefined one does not."""
+        return isfinite(value) and bool(_HOLDS[self.sign](value, self.bound))
+
+
+class Trial(NamedTuple):
+    """What one rate came to: means over the seeds, and the first limit that it broke ("" if none)."""
+
+    rate_per_s: float
+    broke: str
+    values: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """The highest sustainable rate of one variant, in requests per second.
+
+    `rate_per_s` met every limit and `failing_rate_per_s`, a little higher, did not: there `binding` broke. 0 means
+    that no rate does, infinity for the failing one that none was found to fail.
+    """
+
+    variant: str
+    rate_per_s: float
+    failing_rate_per_s: float
+    binding: str
+    gpus: int
+    usd_per_hour: float | None
+    trials: tuple[Trial, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def per_gpu(self) -> float:
+        """Requests per second and GPU."""
+        return self.rate_per_s / self.gpus
+
+    @property
+    def requests_per_usd(self) -> float | None:
+        """Requests for a dollar, at that rate."""
+        return self.rate_per_s * 3600 / self.usd_per_hour if self.usd_per_hour else None
+
+
+@dataclass
+class _Search:
+    """The bracket of one variant: loads (multiples of the scenario's own rate) that passed and failed."""
+
+    scenario: Scenario
+    own_rate_per_s: float
+    passed: float = 0.0
+    failed: float = inf
+    binding: str = ""
+    trials: list[Trial] = field(default_factory=list)
+    lifetimes: float = inf
+    """Mean request lifetimes that the last passing run lasted."""
+
+    def next_load(self, tolerance: float) -> float | None:
+        """The load to try, or None when the bracket is narrow enough."""
+        if not self.trials:
+            return 1.0
+        if self.failed == inf:
+            return None if len(self.trials) > _MOST_DOUBLINGS else self.passed * 2
+        if self.passed == 0.0:
+            return None if len(self.trials) > _MOST_DOUBLINGS else self.failed / 2
+        return sqrt(self.passed * self.failed) if self.failed > self.passed * (1 + tolerance) else None
+
+
+def capacity(
+    source: Scenario | str | Path | Mapping[str, Any],
+    *,
+    attainment: float = 0.99,
+    limits: Iterable[str] = (),
+    variants: Sequence[str] | None = None,
+    seeds: int = 1,
+    tolerance: float = 0.02,
+    overrides: Iterable[str] = (),
+    jobs: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Capacity]:
+    """The highest rate of a scenario's workload, and of its variants, that meets the targets.
+
+    The targets: that share of requests meets the scenario's slo; every one of `limits`, such as
+    "p99_itl_ms <= 200", on a figure of the summary (means over the seeds); and the queue is not still growing at the
+    end. All arrivals are made so many times as fast (workload.load), with the same requests; `tolerance` is the width
+    of the final bracket. Raises ScenarioError for a closed loop, and where nothing limits the rate.
+    """
+    overrides = [overrides] if isinstance(overrides, str) else list(overrides)
+    scenario = load(source, overrides)
+    wanted = [parse_limit(text) for text in limits]
+    named = variants_of(scenario, variants)
+    searches = {}
+    for name, one in named.items():
+        searches[name] = _Search(one, own_rate(one))
+        slo = one.slo
+        if not wanted and slo.ttft is None and slo.tpot is None and slo.e2el is None:
+            raise ScenarioError(f"{one.name}: nothing limits the rate; give slo: in the scenario, or --limit")
+    if not 0 < attainment <= 1:
+        raise ScenarioError(f"--attainment must be a share of requests, above 0 and at most 1, not {attainment:g}")
+    if not tolerance > 0 or seeds < 1:
+        raise ScenarioError("--tolerance must be more than 0, and --seeds at least 1")
+    done = 0
+    while True:
+        loads = {name: search.next_load(tolerance) for name, search in searches.items()}
+        due = {name: value for name, value in loads.items() if value is not None}
+        if not due:
+            break
+        asked = [(name, seed) for name in due for seed in range(seeds)]
+        outcomes = run_all([_at(searches[name], due[name], seed) for name, seed in asked], jobs)
+        for name, value in due.items():
+            summaries = []
+            for (other, _), outcome in zip(asked, outcomes, strict=True):
+                if other == name:
+                    if outcome.summary is None:
+                        raise ScenarioError(f"{name}: {outcome.error}")
+                    summaries.append(outcome.summary)
+            _judge(searches[name], value, summaries, wanted, attainment)
+        done += 1
+        if progress is not None:
+            progress(done, done + 4 * sum(search.next_load(tolerance) is not None for search in searches.values()))
+    return [_answer(name, search) for name, search in searches.items()]
+
+
+def parse_limit(text: str) -> Limit:
+    """ "p99_itl_ms <= 200" as a Limit. Raises ScenarioError for anything else."""
+    found = _LIMIT.fullmatch(text)
+    if not found:
+        raise ScenarioError(f"--limit {text!r} is not like 'p99_itl_ms <= 200': a figure of summary.json, <= or >=")
+    try:
+        return Limit(found[1], found[2], float(found[3]))
+    except ValueError:
+        raise ScenarioError(f"--limit {text!r}: {found[3]!r} is not a number") from None
+
+
+def own_rate(scenario: Scenario) -> float:
+    """Requests per second of a scenario's workload at load 1, from its first arrival to its last."""
+    table = scenario.workload.model_copy(update={"load": 1.0}).table(scenario.seed, Path(scenario.base_dir))
+    if table.closed_loop is not None:
+        raise ScenarioError(f"{scenario.name}: a closed loop sends as answers come, so it has no rate to raise")
+    span_s = float(table.arrival_s[-1] - table.arrival_s[0])
+    if span_s <= 0:
+        raise ScenarioError(f"{scenario.name}: all requests arrive at once, so there is no rate to raise")
+    return (len(table) - 1) / span_s
+
+
+def _at(search: _Search, value: float, seed: int) -> Scenario:
+    scenario = search.scenario
+    workload = scenario.workload.model_copy(update={"load": value})
+    return scenario.model_copy(update={"workload": workload, "seed": scenario.seed + seed})
+
+
+def _judge(
+    search: _Search, value: float, summaries: Sequence[Mapping[str, Any]], limits: Sequence[Limit], attainment: float
+) -> None:
+    """Narrow the bracket by what one load came to."""
+    if summaries[0]["slo_attainment"]:
+        limits = [Limit("slo_attainment", ">=", attainment), *limits]
+    figures = [{**summary, **metrics_of(summary)} for summary in summaries]
+    values = {limit.metric: sum(_figure(one, limit.metric) for one in figures) / len(figures) for limit in limits}
+    broken = [str(limit) for limit in limits if not limit.holds(values[limit.metric])]
+    if sum(summary["saturated"] for summary in summaries) * 2 > len(summaries):
+        broken.append("the queue grows without end")
+    search.trials.append(Trial(value * search.own_rate_per_s, broken[0] if broken else "", values))
+    if broken:
+        search.failed, search.binding = min(search.failed, value), broken[0]
+    else:
+        search.passed = max(search.passed, value)
+        lifetime_s = max(summaries[0]["mean_e2el_ms"] or 0.0, 1e-3) / 1e3
+        search.lifetimes = summaries[0]["makespan_s"] / lifetime_s
+
+
+def _figure(summary: Mapping[str, Any], name: str) -> float:
+    if name not in summary:
+        raise ScenarioError(f"--limit: the summary has no figure {name!r}{nearest(name, summary)}")
+    value = summary[name]
+    if value is None:
+        return float("nan")
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ScenarioError(f"--limit: {name!r} is not a number in the summary")
+    return float(value)
+
+
+def _answer(variant: str, search: _Search) -> Capacity:
+    from sim.resolve import resolve
+
+    setup = resolve(search.scenario)
+    cluster = setup.scenario.cluster
+    gpus, price = cluster.replicas * cluster.tensor_parallel, setup.price_usd_per_gpu_hour
+    notes = []
+    if search.failed == inf:
+        notes.append("no rate was found that fails: give the workload more requests")
+    elif search.passed == 0.0:
+        notes.append("no rate meets the limits, however low")
+    elif search.lifetimes < _STEADY_LIFETIMES:
+        notes.append(
+            f"the run at this rate lasts only {search.lifetimes:.1f} mean request lifetimes, too few to be steady: "
+            "give the workload more requests"
+        )
+    return Capacity(
+        variant=variant,
+        rate_per_s=search.passed * search.own_rate_per_s,
+        failing_rate_per_s=search.failed * search.own_rate_per_s,
+        binding=search.binding,
+        gpus=gpus,
+        usd_per_hour=None if price is None else price * gpus,
+        trials=tuple(sorted(search.trials)),
+        notes=tuple(notes),
+    )
