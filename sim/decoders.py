@@ -15,16 +15,17 @@ class DecodeGroup:
 
     A member's computed tokens are its `lead` plus the group's clock. A member needs a new block in the
     tick at which its computed tokens are a multiple of the block size, so members are counted by the
-    clock's remainder at which that happens.
+    clock's remainder at which that happens. With `grows` off they never need one, as they hold all from the start.
     """
 
     __slots__ = (
-        "block_size", "clock", "finish_heap", "last_seat", "lead_sum", "measured", "named", "new_blocks",
+        "block_size", "clock", "finish_heap", "grows", "last_seat", "lead_sum", "measured", "named", "new_blocks",
         "size",
     )  # fmt: skip
 
-    def __init__(self, block_size: int) -> None:
+    def __init__(self, block_size: int, grows: bool = True) -> None:
         self.block_size = block_size
+        self.grows = grows
         self.clock = 0
         self.size = 0
         self.measured = 0  # members inside the statistics window
@@ -40,7 +41,7 @@ class DecodeGroup:
         self.size += 1
         self.measured += request.measured
         self.lead_sum += lead
-        self.new_blocks[-lead % self.block_size] += 1
+        self.new_blocks[-lead % self.block_size] += self.grows
         if request.seat > self.last_seat:
             self.last_seat = request.seat
         finish_tick = self.clock + request.output_tokens - request.generated_tokens
@@ -69,11 +70,13 @@ class DecodeGroup:
         cycles, rest = divmod(last - first, size)
         begin = (self.clock + first) % size
         end = begin + rest
-        blocks = cycles * self.size + sum(self.new_blocks[begin:end])
+        blocks = cycles * self.size * self.grows + sum(self.new_blocks[begin:end])
         return blocks + sum(self.new_blocks[: end - size]) if end > size else blocks
 
     def ticks_within(self, free_blocks: int, most: int) -> int:
         """How many ticks, at most `most`, need no more than `free_blocks` new blocks in all."""
+        if not self.grows:
+            return most
         cycles, free_blocks = divmod(free_blocks, self.size)
         ticks = cycles * self.block_size
         if ticks >= most:
@@ -101,7 +104,7 @@ class DecodeGroup:
             self.size -= 1
             self.measured -= request.measured
             self.lead_sum -= request.lead
-            self.new_blocks[-request.lead % self.block_size] -= 1
+            self.new_blocks[-request.lead % self.block_size] -= self.grows
             if self.named:
                 self.named.pop(request, None)
             done.append(request)
@@ -115,6 +118,6 @@ class DecodeGroup:
         for request in members:
             self.settle(request)
         clock = self.clock
-        self.__init__(self.block_size)  # type: ignore[misc]
+        self.__init__(self.block_size, self.grows)  # type: ignore[misc]
         self.clock = clock
         return members

@@ -13,7 +13,8 @@ from typing import Any, Protocol, runtime_checkable
 
 from sim.decoders import DecodeGroup
 from sim.errors import ServecastError
-from sim.kvcache.paged import Hit, PagedKVCache
+from sim.kvcache.paged import Paged
+from sim.kvcache.protocol import Hit, KVCache, KVCacheChoice, KVRoom
 from sim.plan import Chunk, StepPlan
 from sim.request import Request
 from sim.waiting import KeyQueue, WaitingQueue
@@ -48,6 +49,11 @@ class EngineLimits:
     def watermark_blocks(self) -> int:
         """Blocks that an admission must leave free while others run."""
         return int(self.watermark * self.num_gpu_blocks)
+
+    @property
+    def kv_room(self) -> KVRoom:
+        """What the KV cache has to divide."""
+        return KVRoom(self.num_gpu_blocks - 1, self.block_size, self.max_model_len, self.enable_prefix_caching)
 
 
 class Ordering(Protocol):
@@ -99,8 +105,8 @@ class Engine:
     """
 
     __slots__ = (
-        "batching", "decoders", "group_decodes", "keeps_finished", "kept", "kv", "leaving", "limits", "ordering",
-        "policy_state", "prefilling", "running", "seats_given", "steps_planned", "under_way", "waiting",
+        "batching", "decoders", "done_tokens", "group_decodes", "keeps_finished", "kept", "kv", "leaving", "limits",
+        "ordering", "policy_state", "prefilling", "running", "seats_given", "steps_planned", "under_way", "waiting",
         "window_over",
     )  # fmt: skip
 
@@ -110,16 +116,18 @@ class Engine:
         batching: Batching,
         ordering: Ordering | QueueOrdering,
         group_decodes: bool = True,
+        kv_cache: KVCacheChoice = Paged(),  # noqa: B008
     ) -> None:
         self.limits = limits
         self.batching = batching
         self.ordering = ordering
         self.group_decodes = group_decodes
-        self.kv = PagedKVCache(limits.num_gpu_blocks - 1, limits.block_size, limits.enable_prefix_caching)
+        self.kv: KVCache = kv_cache.build(limits.kv_room)
         self.running: dict[Request, None] = {}  # in the order of admission
         self.prefilling: dict[Request, None] = {}  # running, but not in the decode group; same order
-        self.decoders = DecodeGroup(limits.block_size)
+        self.decoders = DecodeGroup(limits.block_size, self.kv.grows)
         self.leaving = 0  # running, but their last tokens are under way
+        self.done_tokens = 0  # KV tokens of requests that run, but have got their last token
         self.under_way: list[StepPlan] = []  # launched and not landed, oldest first
         self.seats_given = 0
         self.keeps_finished = bool(getattr(batching, "keeps_finished", False))
@@ -189,7 +197,11 @@ class Engine:
         """Schedule the `steps` - 1 decode steps that follow the planned one and equal it."""
         if steps > 1:
             self.steps_planned += steps - 1
-            self.kv.take(self.decoders.blocks_over(1, steps))
+            if self.kv.stepwise:
+                for step in range(1, steps):
+                    self.kv.take(self.decoders.blocks_over(step, step + 1))
+            else:
+                self.kv.take(self.decoders.blocks_over(1, steps))
             if not self.under_way:
                 self._key_named(steps)
 
@@ -225,11 +237,17 @@ class Engine:
         if len(finished) > 1:
             finished.sort(key=_seat)
         self.leaving += len(finished)
+        for request in finished:
+            self.done_tokens += request.computed_tokens
         return finished
 
     def land(self, plan: StepPlan, finished: list[Request]) -> None:
         """The oldest step under way has ended: its tokens are known, and the finished leave."""
         self.under_way.remove(plan)
+        if self.kv.lands:
+            for request, new, before in plan.chunks:
+                if request in self.running:
+                    self.kv.landed(request, before + new)
         known = []
         for request in plan.landing:
             request.pending_tokens -= 1
@@ -266,10 +284,19 @@ class Engine:
         if request in self.running:
             del self.running[request]
             self.leaving -= 1
+            self.done_tokens -= request.computed_tokens
             self.kv.key(request, request.computed_tokens)
             self.kv.free(request, may_return=False)
         else:  # preempted while its last token was under way
             self.waiting.remove(request)
+
+    def held_tokens(self, ticks: int) -> int:
+        """Tokens whose KV is in memory for running requests, with `ticks` decode steps scheduled and not launched."""
+        group = self.decoders
+        tokens = group.lead_sum + group.size * (group.clock + ticks) + self.done_tokens - self.kv.doubled_tokens
+        for request in self.prefilling:
+            tokens += request.computed_tokens
+        return tokens
 
     def check(self) -> None:
         """Raise AssertionError unless, between two steps, every request and KV block is where it must be.
@@ -280,15 +307,15 @@ class Engine:
         last = {r for r in self.running if r.generated_tokens == r.output_tokens}
         if len(self.running) != len(self.prefilling) + self.decoders.size + len(last):
             raise AssertionError("INV-1: the running list is not the decode group and the others")
-        held = {}  # private blocks per request, and shared ones once
-        shared = set()
+        held = []
         for request in self.running:
             computed = request.computed_tokens
             if request not in self.prefilling and request not in last:
                 computed = request.lead + self.decoders.clock
-            held[request.id] = self.kv.blocks_for(computed) - len(request.blocks)
-            shared.update(request.blocks)
-        self.kv.check(sum(held.values()) + len(shared))
+            held.append((request, computed))
+        self.kv.check(held)
+        if self.held_tokens(0) != sum(tokens for _, tokens in held) - self.kv.doubled_tokens:
+            raise AssertionError("INV-2: the tokens held are not those of the running requests")
 
     def generated_tokens(self, request: Request) -> int:
         """Tokens that the request has so far, wherever they are counted."""
@@ -325,12 +352,10 @@ class Engine:
         self.seats_given += 1
         self.running[request] = None
         self.prefilling[request] = None
-        if hit.blocks:
-            self.kv.adopt(request, hit)
+        self.kv.adopt(request, hit)
+        if hit.tokens > request.high_water_tokens:
             # A preempted request that finds its own blocks again is spared work it had done already.
-            request.cached_tokens += max(request.computed_tokens - request.high_water_tokens, 0)
-        elif request.private_run is not None:
-            self.kv.adopt(request, hit)
+            request.cached_tokens += hit.tokens - request.high_water_tokens
         self.schedule_chunk(request, new_tokens, plan)
 
     def schedule_chunk(self, request: Request, new_tokens: int, plan: StepPlan) -> None:
@@ -361,7 +386,9 @@ class Engine:
         Its tokens are kept and will be recomputed. Returns the tokens it had been given in this step.
         """
         given_back = self.unschedule(request, plan)
-        self.leaving -= request.generated_tokens == request.output_tokens
+        if request.generated_tokens == request.output_tokens:
+            self.leaving -= 1
+            self.done_tokens -= request.computed_tokens
         del self.running[request]
         self.prefilling.pop(request, None)
         self.kv.free(request, may_return=True)

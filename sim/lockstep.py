@@ -13,7 +13,7 @@ from typing import Any, TextIO
 from sim.batching.vllm_v1 import VllmV1
 from sim.engine import Engine, EngineLimits, Ordering
 from sim.errors import ScenarioError, TraceError
-from sim.kvcache.paged import CachedRun
+from sim.kvcache.paged import CachedRun, PagedKVCache
 from sim.ordering.fcfs import Fcfs
 from sim.plan import StepPlan
 from sim.request import Request
@@ -219,9 +219,10 @@ def _step_line(engine: Engine, plan: StepPlan, names: list[str]) -> dict[str, An
 
 def _distinct_keys(engine: Engine) -> int:
     """Distinct block keys that a look-up could find, private ones included."""
-    if not engine.kv.prefix_caching:
-        return 0
     kv = engine.kv
+    assert isinstance(kv, PagedKVCache)
+    if not kv.prefix_caching:
+        return 0
     keys = len(kv.index) + kv.oldest_run_blocks
     keys += sum(entry.blocks for entry in kv.cached if isinstance(entry, CachedRun))
     clock = engine.decoders.clock + (0 if engine.under_way else 1)  # see Engine.schedule_decodes

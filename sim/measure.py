@@ -75,6 +75,7 @@ def _context(setup: Setup, table: RequestTable, record: Record) -> RunContext:
         gpus_per_replica=tp,
         kv_blocks=record.kv_blocks,
         block_size=record.block_size,
+        kv_grows=record.kv_grows,
         makespan_s=record.makespan_s,
         slo=Slo(ttft_s=said.slo.ttft, tpot_s=said.slo.tpot, e2e_s=said.slo.e2el),
         closed_loop=table.closed_loop is not None,

@@ -6,7 +6,7 @@ Rows are packed into byte buffers with one call each and become numpy columns at
 import struct
 from array import array
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,11 +33,12 @@ _STEP = np.dtype(
         ("start_s", "<f8"), ("end_s", "<f8"), ("host_s", "<f8"), ("comm_s", "<f8"), ("padding_s", "<f8"),
         ("window_s", "<f8"), ("steps", "<i8"), ("context_tokens", "<i8"), ("attention_pairs", "<i8"),
         ("prefill_context_tokens", "<i8"), ("prefill_tokens", "<i8"), ("recomputed_tokens", "<i8"),
-        ("padding_tokens", "<i8"), ("kv_used_blocks", "<i8"), ("prefills", "<i4"), ("decodes", "<i4"),
-        ("sampled", "<i4"), ("running", "<i4"), ("preempted", "<i4"), ("replica", "<i4"), ("extrapolated", "?"),
+        ("padding_tokens", "<i8"), ("kv_used_blocks", "<i8"), ("kv_tokens", "<i8"), ("prefills", "<i4"),
+        ("decodes", "<i4"), ("sampled", "<i4"), ("running", "<i4"), ("preempted", "<i4"), ("replica", "<i4"),
+        ("extrapolated", "?"),
     ]
 )  # fmt: skip
-_pack_step = struct.Struct("<6d8q6i?").pack
+_pack_step = struct.Struct("<6d9q6i?").pack
 
 GAP_SHIFT = 43
 """A token gap's bin is its float64 bits shifted by this: 9 bits of mantissa, bins 0.2% wide."""
@@ -51,7 +52,8 @@ class Record:
     steps, in the order of their start; `host_s`, `comm_s`, `padding_s` and the token counts are per
     step, `context_tokens`, `attention_pairs` and `prefill_context_tokens` sums over the whole row.
     `window_s` is how long, right before the row, requests were held back to make a larger batch;
-    `padding_tokens` are computed for nobody and in no other column.
+    `padding_tokens` are computed for nobody and in no other column. `kv_used_blocks` and the `kv_tokens` that lie
+    in them are those of the row's last step; `kv_grows` is off where a request's blocks are all reserved at once.
     `itl_counts[i]` token gaps of measured requests lie in bin `itl_bins[i]` (float64 bits >> GAP_SHIFT).
     """
 
@@ -62,6 +64,7 @@ class Record:
     replicas: int
     kv_blocks: int
     block_size: int
+    kv_grows: bool
     makespan_s: float
     tenants: tuple[str, ...]
     """The names that `requests["tenant"]` indexes."""
@@ -97,6 +100,13 @@ class RequestLog:
         return columns
 
 
+class KVUse(NamedTuple):
+    """KV memory of running requests at the end of a step: blocks taken, and tokens that lie in them."""
+
+    blocks: int
+    tokens: int
+
+
 class StepLog:
     """The steps of one replica; pure decode steps of the same batch that follow each other share a row."""
 
@@ -104,7 +114,7 @@ class StepLog:
         "_context",
         "_end_s",
         "_key",
-        "_kv_used",
+        "_kv",
         "_padding_context",
         "_rows",
         "_start_s",
@@ -119,11 +129,12 @@ class StepLog:
         self._rows = bytearray()
         self._key: tuple[float, ...] | None = None  # of the decode row that may still grow
         self._start_s = self._end_s = 0.0
-        self._steps = self._context = self._padding_context = self._kv_used = 0
+        self._steps = self._context = self._padding_context = 0
+        self._kv = KVUse(0, 0)
 
     def decodes(
         self, start_s: float, end_s: float, steps: int, decodes: int, context_tokens: int, running: int,
-        kv_used_blocks: int, time: StepTime, padding_decodes: int = 0, padding_context_tokens: int = 0,
+        kv: KVUse, time: StepTime, padding_decodes: int = 0, padding_context_tokens: int = 0,
     ) -> None:  # fmt: skip
         """Note `steps` decode steps of `decodes` requests; the first attended to `context_tokens`.
 
@@ -146,10 +157,10 @@ class StepLog:
             self._context = context
             self._padding_context = padding_context
         self._end_s = end_s
-        self._kv_used = kv_used_blocks
+        self._kv = kv
 
     def mixed(
-        self, start_s: float, end_s: float, plan: StepPlan, running: int, kv_used_blocks: int, time: StepTime,
+        self, start_s: float, end_s: float, plan: StepPlan, running: int, kv: KVUse, time: StepTime,
         window_s: float,
     ) -> None:  # fmt: skip
         """Note one step that is not a plain decode step, before which requests were held back for `window_s`."""
@@ -170,7 +181,7 @@ class StepLog:
         sampled += len(plan.sampled)
         self._rows += _pack_step(
             start_s, end_s, time.exposed_host_s(context), time.comm_s, time.padding_s, window_s, 1, context, pairs,
-            prefill_context, prefill_tokens, plan.recomputed_tokens, plan.padding_tokens, kv_used_blocks, prefills,
+            prefill_context, prefill_tokens, plan.recomputed_tokens, plan.padding_tokens, *kv, prefills,
             decodes, sampled, running, len(plan.preempted), self.replica, time.extrapolated,
         )  # fmt: skip
 
@@ -181,7 +192,7 @@ class StepLog:
         host_s += host_per_context_s * ((self._context + self._padding_context) / self._steps)
         self._rows += _pack_step(
             self._start_s, self._end_s, host_s, comm_s, padding_s, 0.0, self._steps, self._context, 0, 0, 0, 0,
-            padding, self._kv_used, 0, decodes, decodes, running, 0, self.replica, extrapolated,
+            padding, *self._kv, 0, decodes, decodes, running, 0, self.replica, extrapolated,
         )  # fmt: skip
         self._key = None
 

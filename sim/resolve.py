@@ -55,7 +55,7 @@ class Setup:
     def make_engine(self) -> Replica:
         """A fresh engine for one replica."""
         engine: Any = self.scenario.engine  # resolved: no choice is None
-        return Replica(self.limits, engine.batching, engine.ordering)
+        return Replica(self.limits, engine.batching, engine.ordering, kv_cache=engine.kv_cache)
 
 
 def resolve(scenario: Scenario) -> Setup:
@@ -139,6 +139,8 @@ def _filled(engine: Engine, model: Model, profile: hardware.Profile) -> dict[str
     if engine.max_num_seqs is None:
         values["max_num_seqs"] = min(values["max_num_seqs"], values["max_num_batched_tokens"])
     _refuse_what_the_engine_refuses(values, splits)
+    if values["kv_cache"] is None:
+        values["kv_cache"] = "paged"
     if values["dtype"] == "auto":
         values["dtype"] = "bf16"
     if values["kv_cache_dtype"] == "auto":

@@ -92,6 +92,8 @@ class Engine(Section):
     """Most tokens of one prompt in one step while other requests exist; 0: no limit."""
     long_prefill_token_threshold_adaptive: bool | None = None
     """Raise that threshold to the token budget divided by the number of requests."""
+    kv_cache: Annotated[Any, Choice("sim.kvcache")] | None = None
+    """How KV memory is handed out and shared."""
     block_size: Count | None = None
     """Tokens in one KV block."""
     num_gpu_blocks_override: Annotated[int, Field(ge=2)] | None = None

@@ -8,6 +8,8 @@ from numpy.typing import ArrayLike
 from sim.batching.vllm_v1 import VllmV1
 from sim.cluster.simulate import simulate
 from sim.engine import Batching, Engine, EngineLimits, Ordering, QueueOrdering
+from sim.kvcache.paged import Paged
+from sim.kvcache.protocol import KVCacheChoice
 from sim.latency import StepTimer
 from sim.latency.linear import LinearTimer
 from sim.ordering.fcfs import Fcfs
@@ -21,24 +23,24 @@ from sim.workload.table import ClosedLoop, RequestTable
 
 def engine(
     ordering: Ordering | QueueOrdering | None = None, group_decodes: bool = True, batching: Batching | None = None,
-    **limits: Any,
+    kv_cache: KVCacheChoice | None = None, **limits: Any,
 ) -> Engine:  # fmt: skip
     """An engine with plenty of memory, and vLLM's batching, unless told otherwise."""
     limits = {"num_gpu_blocks": 10_001, "max_model_len": 4096, **limits}
-    return Engine(EngineLimits(**limits), batching or VllmV1(), ordering or Fcfs(), group_decodes)
+    return Engine(EngineLimits(**limits), batching or VllmV1(), ordering or Fcfs(), group_decodes, kv_cache or Paged())
 
 
 def serve(
     table: RequestTable, timer: StepTimer, *, replicas: int = 1, router: Router | None = None,
     ordering: Ordering | QueueOrdering | None = None, batching: Batching | None = None,
-    group_decodes: bool = True, fast_forward: bool = True, seed: int = 0,
+    group_decodes: bool = True, kv_cache: KVCacheChoice | None = None, fast_forward: bool = True, seed: int = 0,
     limits: dict[str, Any] | None = None, **options: Any,
 ) -> Record:  # fmt: skip
     """Simulate a table on equal replicas."""
     return simulate(
         table,
         replicas=replicas,
-        make_engine=lambda: engine(ordering, group_decodes, batching, **(limits or {})),
+        make_engine=lambda: engine(ordering, group_decodes, batching, kv_cache, **(limits or {})),
         timer=timer,
         router=router or RoundRobin(),
         seed=seed,

@@ -22,18 +22,18 @@ def start_batch(engine: Engine, plan: StepPlan, size: int, pad_prompts: bool) ->
     The batch is cut where its prompts, padded or not, exceed the step's tokens, or its prompts and answers the
     free blocks. The first is always admitted.
     """
-    limits, blocks_for = engine.limits, engine.kv.blocks_for
+    limits = engine.limits
     free = engine.kv.free_blocks
     longest = total = 0
     while engine.waiting and len(engine.running) < min(size, limits.max_num_seqs):
         request = engine.waiting.head
-        free -= blocks_for(request.prompt_tokens + request.output_tokens)
+        free -= engine.kv.whole_blocks(request)
         longest, total = max(longest, request.prompt_tokens), total + request.prompt_tokens
         rows = longest * (len(engine.running) + 1) if pad_prompts else total
         if engine.running and (free < 0 or rows > limits.token_budget):
             break
         hit = engine.kv.lookup(request)
-        engine.admit(request, hit, request.known_tokens - hit.blocks * limits.block_size, plan)
+        engine.admit(request, hit, request.known_tokens - hit.tokens, plan)
     if pad_prompts:
         plan.padded_prompt_tokens = max(chunk.new_tokens for chunk in plan.chunks)
     engine.policy_state = engine.steps_planned

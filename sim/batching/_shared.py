@@ -1,7 +1,7 @@
 """What batching policies have in common: which blocks can be had, who decodes, and who makes room."""
 
 from sim.engine import Engine
-from sim.kvcache.paged import Hit
+from sim.kvcache.protocol import Hit
 from sim.plan import StepPlan
 from sim.request import Request
 
@@ -28,22 +28,18 @@ def prompts_under_way(engine: Engine) -> list[Request]:
 
 def promised_blocks(engine: Engine) -> int:
     """Blocks that prompts under way will still take: their whole prompts were admitted."""
-    blocks_for = engine.kv.blocks_for
-    return sum(
-        blocks_for(request.known_tokens) - blocks_for(request.computed_tokens) for request in prompts_under_way(engine)
-    )
+    growth_blocks = engine.kv.growth_blocks
+    return sum(growth_blocks(request, to_go(request)) for request in prompts_under_way(engine))
 
 
-def fits(engine: Engine, hit: Hit, tokens: int, promised: int = 0) -> bool:
+def fits(engine: Engine, request: Request, hit: Hit, tokens: int, promised: int = 0) -> bool:
     """Whether blocks for a waiting request's first `tokens` tokens, those found included, can be had now.
 
     `promised` blocks are others' already; the watermark stays free while others run.
     """
-    kv = engine.kv
-    needed = max(kv.blocks_for(tokens) - hit.blocks, 0) + hit.evictable_blocks + promised
     if engine.running:
-        needed += engine.limits.watermark_blocks
-    return needed <= kv.free_blocks
+        promised += engine.limits.watermark_blocks
+    return engine.kv.can_admit(request, hit, tokens, promised)
 
 
 def decode_all(engine: Engine, plan: StepPlan, least_free: int = 0) -> None:
@@ -52,12 +48,13 @@ def decode_all(engine: Engine, plan: StepPlan, least_free: int = 0) -> None:
     A request gets its token only if it sees `least_free` free blocks, needed or not, as in engines that do not
     look whether its last block is full.
     """
-    group = engine.decoders
+    group, growth_blocks = engine.decoders, engine.kv.growth_blocks
+    least_free = least_free if engine.kv.grows else 0
     free = engine.kv.free_blocks - promised_blocks(engine)
     alone = [request for request in engine.prefilling if is_decoding(request)]
     if engine.group_decodes:
         needed = group.blocks_needed if group.size else 0
-        needed += sum(_blocks_for_one_more(engine, request) for request in alone)
+        needed += sum(growth_blocks(request, 1) for request in alone)
         if needed + least_free <= free:
             if group.size:
                 engine.schedule_decodes(plan)
@@ -73,7 +70,7 @@ def decode_all(engine: Engine, plan: StepPlan, least_free: int = 0) -> None:
         position += 1
         if not is_decoding(request):
             continue
-        needed = max(_blocks_for_one_more(engine, request), least_free)
+        needed = max(growth_blocks(request, 1), least_free)
         while needed > engine.kv.free_blocks - promised:
             victim = engine.ordering.victim(order[position - 1 :])  # nobody loses a token that it was given
             order.remove(victim)
@@ -86,13 +83,10 @@ def decode_all(engine: Engine, plan: StepPlan, least_free: int = 0) -> None:
             engine.schedule_chunk(request, 1, plan)
 
 
-def _blocks_for_one_more(engine: Engine, request: Request) -> int:
-    return int(request.computed_tokens % engine.limits.block_size == 0)
-
-
 def steady(engine: Engine, least_free: int = 0) -> int:
     """Decode steps until the first is done or `decode_all` runs short of blocks, the planned one included."""
     group = engine.decoders
+    least_free = least_free if engine.kv.grows else 0
     # The first step's blocks are taken already, so its place in the count is free of charge.
     free = engine.kv.free_blocks + group.blocks_needed - least_free
     return max(1, group.ticks_within(free, group.ticks_to_finish)) if free >= 0 else 1
@@ -105,12 +99,11 @@ def is_new_head(engine: Engine, request: Request) -> bool:
 
 def admit_whole(engine: Engine, plan: StepPlan, budget: int) -> None:
     """Admit from the queue's head, each with all its known tokens, until seats, tokens or blocks run out."""
-    limits = engine.limits
     while engine.waiting and engine.has_seat:
         request = engine.waiting.head
         hit = engine.kv.lookup(request)
-        new = request.known_tokens - hit.blocks * limits.block_size
-        if new > budget or not fits(engine, hit, request.known_tokens):
+        new = request.known_tokens - hit.tokens
+        if new > budget or not fits(engine, request, hit, request.known_tokens):
             return
         engine.admit(request, hit, new, plan)
         budget -= new

@@ -32,7 +32,7 @@ class OneAtATime:
         elif engine.waiting:
             request = engine.waiting.head
             hit = engine.kv.lookup(request)
-            engine.admit(request, hit, request.known_tokens - hit.blocks * engine.limits.block_size, plan)
+            engine.admit(request, hit, request.known_tokens - hit.tokens, plan)
         return plan
 
     def steady_steps(self, engine: Engine, plan: StepPlan) -> int:

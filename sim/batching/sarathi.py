@@ -107,8 +107,8 @@ class Sarathi:
         while budget > 0 and engine.waiting and engine.has_seat:
             request = engine.waiting.head
             hit = engine.kv.lookup(request)
-            if not fits(engine, hit, request.known_tokens, promised_blocks(engine)):
+            if not fits(engine, request, hit, request.known_tokens, promised_blocks(engine)):
                 return
-            new = min(request.known_tokens - hit.blocks * limits.block_size, budget)
+            new = min(request.known_tokens - hit.tokens, budget)
             engine.admit(request, hit, new, plan)
             budget -= new

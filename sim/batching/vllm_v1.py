@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from sim.batching._shared import fits
 from sim.engine import Engine
-from sim.kvcache.paged import Hit
+from sim.kvcache.protocol import Hit
 from sim.plan import StepPlan
 from sim.request import Request
 
@@ -84,8 +84,7 @@ def _together(engine: Engine, plan: StepPlan, budget: int, threshold: int) -> in
         if not new:
             break
         budget -= new
-        after = request.computed_tokens + new
-        blocks += engine.kv.blocks_for(after) - engine.kv.blocks_for(request.computed_tokens)
+        blocks += engine.kv.growth_blocks(request, new)
         chunks.append((request, new))
     if blocks > engine.kv.free_blocks:
         return None
@@ -114,8 +113,7 @@ def _one_by_one(engine: Engine, plan: StepPlan, budget: int, threshold: int) -> 
         if not new:
             index += 1
             continue
-        after = request.computed_tokens + new
-        needed = kv.blocks_for(after) - kv.blocks_for(request.computed_tokens)
+        needed = kv.growth_blocks(request, new)
         while needed > kv.free_blocks:
             victim = engine.ordering.victim(running)
             position = running.index(victim)
@@ -136,7 +134,7 @@ def _admit(engine: Engine, plan: StepPlan, budget: int, threshold: int) -> None:
     while budget and engine.waiting and len(engine.running) < limits.max_num_seqs:
         request = engine.waiting.head
         hit = engine.kv.lookup(request)
-        new = request.known_tokens - hit.blocks * limits.block_size
+        new = request.known_tokens - hit.tokens
         if 0 < threshold < new:
             new = threshold
         if new > budget:
@@ -152,7 +150,7 @@ def _admit(engine: Engine, plan: StepPlan, budget: int, threshold: int) -> None:
 def _has_blocks(engine: Engine, request: Request, hit: Hit, new_tokens: int) -> bool:
     """Whether the step's blocks, and the whole known sequence's if so set, could be had now."""
     limits = engine.limits
-    tokens = hit.blocks * limits.block_size + new_tokens
+    tokens = hit.tokens + new_tokens
     if limits.scheduler_reserve_full_isl:
         tokens = max(tokens, min(request.known_tokens, limits.max_model_len))
-    return fits(engine, hit, tokens)
+    return fits(engine, request, hit, tokens)

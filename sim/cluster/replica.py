@@ -21,7 +21,7 @@ from sim.cluster.clock import REPLICA_ORDER, WAKE_ORDER, At, succeed_at
 from sim.engine import Engine
 from sim.latency import StepTimer
 from sim.plan import StepPlan
-from sim.record import GapLog, StepLog
+from sim.record import GapLog, KVUse, StepLog
 from sim.request import Request
 
 _LONGEST_RUN = 4096
@@ -181,7 +181,8 @@ class Replica:
         for request in plan.admitted:
             request.scheduled_s = start_s
         engine = self.engine
-        running, kv_used = len(engine.running) - engine.leaving - len(engine.kept), engine.kv.used_blocks
+        running = len(engine.running) - engine.leaving - len(engine.kept)
+        kv = KVUse(engine.kv.used_blocks, engine.held_tokens(1 if plan.decodes else 0))
         decoding = engine.decoders.measured
         stalled = decoding - sum(count for _, count in self._stalled)
         window_s = 0.0 if self._held_since is None else start_s - self._held_since
@@ -202,11 +203,11 @@ class Replica:
                 self.gaps.add(time.total_s if at_step_start else end_s - request.last_token_s, 1)
             request.last_token_s = end_s
         if shape.prefills or plan.preempted or plan.resumed or plan.recomputed_tokens:
-            self.log.mixed(start_s, end_s, plan, running, kv_used, time, window_s)
+            self.log.mixed(start_s, end_s, plan, running, kv, time, window_s)
         else:
             padding, padding_context = plan.padding_decodes, plan.padding_context_tokens
             decodes, context = shape.decodes - padding, shape.decode_context_tokens - padding_context
-            self.log.decodes(start_s, end_s, 1, decodes, context, running, kv_used, time, padding, padding_context)
+            self.log.decodes(start_s, end_s, 1, decodes, context, running, kv, time, padding, padding_context)
         return _Flight(end_s, delivered_s, plan, finished)
 
     def _count_gaps(self, end_s: float, gap_s: float, decoding: int) -> None:
@@ -245,7 +246,7 @@ class Replica:
         steps = run.steps
         end_s = ends_s[steps]
         engine.repeat(steps)
-        kv_used = engine.kv.used_blocks
+        kv = KVUse(engine.kv.used_blocks, engine.held_tokens(steps))
         delivered_s = end_s + self.output_overhead_s * plan.decodes
         flight = _Flight(end_s, delivered_s, plan, engine.launch(plan, steps))
         self._decoded_s = end_s
@@ -256,7 +257,7 @@ class Replica:
         if decoding:
             self.gaps.add_run(gaps_s[first:steps], decoding)
         context = plan.decode_context_tokens
-        self.log.decodes(start_s, end_s, steps, plan.decodes, context, running, kv_used, time, padding, padding_context)
+        self.log.decodes(start_s, end_s, steps, plan.decodes, context, running, kv, time, padding, padding_context)
         if before is not None:
             self._landed(before)
         if self.ahead:

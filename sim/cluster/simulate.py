@@ -120,6 +120,7 @@ def simulate(
         replicas=replicas,
         kv_blocks=engine.kv.num_blocks,
         block_size=engine.limits.block_size,
+        kv_grows=engine.kv.grows,
         makespan_s=float(np.max(steps["end_s"], initial=0.0)),
         tenants=table.tenants,
         counters={

@@ -11,10 +11,22 @@ and an ordered dict.
 """
 
 from collections import OrderedDict
-from typing import NamedTuple
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
 
 from sim.kvcache.content import BlockKeys
+from sim.kvcache.protocol import MISS, Hit, KVRoom
 from sim.request import Request
+
+
+@dataclass(frozen=True)
+class Paged:
+    """Blocks of `engine.block_size` tokens, taken one by one as a request grows (vLLM's PagedAttention)."""
+
+    def build(self, room: KVRoom) -> "PagedKVCache":
+        """An empty cache."""
+        return PagedKVCache(room.num_blocks, room.block_size, room.prefix_caching)
 
 
 class Block:
@@ -37,16 +49,14 @@ class CachedRun:
         self.blocks = blocks
 
 
-class Hit(NamedTuple):
-    """What a prefix look-up found: named blocks, then private ones of the request itself."""
+class _Place(NamedTuple):
+    """Where a hit lies: in named blocks, then in private ones of the request itself."""
 
     shared: list[Block]
     private_blocks: int
-    evictable_blocks: int  # those of them that now count as free
-    blocks: int
 
 
-_MISS = Hit([], 0, 0, 0)
+_NOWHERE = _Place([], 0)
 
 
 class PagedKVCache:
@@ -57,9 +67,13 @@ class PagedKVCache:
     """
 
     __slots__ = (
-        "block_size", "cached", "evicted_blocks", "free_blocks", "index", "keys", "num_blocks",
+        "block_size", "cached", "doubled_blocks", "evicted_blocks", "free_blocks", "index", "keys", "num_blocks",
         "oldest_run_blocks", "prefix_caching", "unkeyed_blocks",
     )  # fmt: skip
+
+    grows: ClassVar[bool] = True
+    stepwise: ClassVar[bool] = False
+    lands: ClassVar[bool] = False
 
     def __init__(self, num_blocks: int, block_size: int, prefix_caching: bool) -> None:
         self.num_blocks = num_blocks
@@ -72,20 +86,46 @@ class PagedKVCache:
         self.index: dict[int, list[Block]] = {}  # copies of a key in the order of their registration
         self.keys = BlockKeys(block_size)
         self.evicted_blocks = 0
+        self.doubled_blocks = 0  # holders of named blocks beyond the first of each
 
     @property
     def used_blocks(self) -> int:
         """Blocks held by running requests."""
         return self.num_blocks - self.free_blocks
 
+    @property
+    def doubled_tokens(self) -> int:
+        """Tokens of named blocks, for every holder beyond the first."""
+        return self.doubled_blocks * self.block_size
+
     def blocks_for(self, tokens: int) -> int:
         """Blocks that `tokens` tokens occupy."""
         return -(-tokens // self.block_size)
 
+    def whole_blocks(self, request: Request) -> int:
+        """Blocks of the whole prompt and answer."""
+        return self.blocks_for(request.prompt_tokens + request.output_tokens)
+
+    def growth_blocks(self, request: Request, new_tokens: int) -> int:
+        """Blocks that begin within the next `new_tokens` tokens."""
+        before, size = request.computed_tokens, self.block_size
+        return -(-(before + new_tokens) // size) - -(-before // size)
+
+    def beginning(self, request: Request, tokens: int) -> int | None:
+        """The key of the block in which those tokens end: it stands for all before it too."""
+        keys = self.keys.of(request) if self.prefix_caching else []
+        blocks = self.blocks_for(tokens)
+        return keys[blocks - 1] if len(keys) >= blocks else None
+
+    def can_admit(self, request: Request, hit: Hit, tokens: int, spared_blocks: int) -> bool:
+        """Whether blocks for the first `tokens` tokens, those found included, are free."""
+        needed = -(-tokens // self.block_size) - hit.blocks
+        return (needed if needed > 0 else 0) + hit.evictable_blocks + spared_blocks <= self.free_blocks
+
     def lookup(self, request: Request) -> Hit:
         """Find the longest cached prefix; the last known token is never part of it, as in vLLM."""
         if not self.prefix_caching or (request.segments is None and request.private_run is None):
-            return _MISS
+            return MISS
         limit = (request.known_tokens - 1) // self.block_size
         keys = self.keys.of(request)
         shared: list[Block] = []
@@ -99,42 +139,46 @@ class PagedKVCache:
         private = 0
         if request.private_run is not None and len(shared) == len(keys):
             private = min(request.private_run.blocks, limit - len(shared))
-        return Hit(shared, private, evictable + private, len(shared) + private)
+        blocks = len(shared) + private
+        return Hit(blocks * self.block_size, blocks, evictable + private, _Place(shared, private))
 
     def adopt(self, request: Request, hit: Hit) -> None:
         """Let the request hold the blocks that were found; its `computed_tokens` becomes their tokens."""
-        for block in hit.shared:
+        place: _Place = hit.place or _NOWHERE
+        for block in place.shared:
             if block.holders == 0:
                 del self.cached[block]
                 self.free_blocks -= 1
+            else:
+                self.doubled_blocks += 1
             block.holders += 1
-        request.blocks = hit.shared.copy()
+        request.blocks = place.shared.copy()
         run = request.private_run
         if run is not None:
             request.private_run = None
             run.owner = None
-            if run.blocks == hit.private_blocks:
+            if run.blocks == place.private_blocks:
                 del self.cached[run]
                 self.free_blocks -= run.blocks
             else:
-                self._adopt_by_name(request, hit, run)
-        request.computed_tokens = request.keyed_tokens = hit.blocks * self.block_size
+                self._adopt_by_name(request, place, run)
+        request.computed_tokens = request.keyed_tokens = hit.tokens
 
-    def _adopt_by_name(self, request: Request, hit: Hit, run: CachedRun) -> None:
+    def _adopt_by_name(self, request: Request, place: _Place, run: CachedRun) -> None:
         """Adopt the private blocks but the last, which is full of known tokens and yet must be recomputed.
 
         There will then be two blocks of the same content, so from here on they get names like shared ones.
         It takes a request that is preempted in the very step that schedules its last known tokens.
         """
-        keys = self.keys.extend(request, len(hit.shared) + run.blocks)
-        named = [Block(key) for key in keys[len(hit.shared) :]]
+        keys = self.keys.extend(request, len(place.shared) + run.blocks)
+        named = [Block(key) for key in keys[len(place.shared) :]]
         for block in named:
             self.index[block.key] = [block]
-        left = named[hit.private_blocks :]
+        left = named[place.private_blocks :]
         for block in left:
             block.holders = 0
-        request.blocks += named[: hit.private_blocks]
-        self.free_blocks -= hit.private_blocks
+        request.blocks += named[: place.private_blocks]
+        self.free_blocks -= place.private_blocks
         in_order = [left[::-1] if entry is run else [entry] for entry in self.cached]
         self.cached = OrderedDict.fromkeys(entry for entries in in_order for entry in entries)
 
@@ -158,6 +202,9 @@ class PagedKVCache:
             request.keyed_tokens = tokens
             if request.segments is not None:
                 self.register(request)
+
+    def landed(self, request: Request, tokens: int) -> None:
+        """Nothing to do: blocks are findable from when they are scheduled."""
 
     def register(self, request: Request) -> None:
         """Make the request's full named blocks findable, up to its keyed tokens."""
@@ -229,9 +276,11 @@ class PagedKVCache:
                 if block.holders == 0:
                     self.cached[block] = None
                     self.free_blocks += 1
+                else:
+                    self.doubled_blocks -= 1
             request.blocks = []
 
-    def check(self, held_blocks: int) -> None:
+    def check(self, running: Iterable[tuple[Request, int]]) -> None:
         """Raise AssertionError unless free, held and cached blocks make up the capacity (INV-2)."""
         cached = sum(1 if isinstance(entry, Block) else entry.blocks for entry in self.cached)
         cached += self.oldest_run_blocks
@@ -239,5 +288,14 @@ class PagedKVCache:
             raise AssertionError(
                 f"INV-2: {self.free_blocks} blocks are free, {self.unkeyed_blocks} unkeyed, {cached} cached"
             )
-        if self.free_blocks + held_blocks != self.num_blocks:
-            raise AssertionError(f"INV-2: {self.free_blocks} free and {held_blocks} held of {self.num_blocks} blocks")
+        private = named = 0
+        shared = set()
+        for request, computed_tokens in running:
+            private += self.blocks_for(computed_tokens) - len(request.blocks)
+            named += len(request.blocks)
+            shared.update(request.blocks)
+        held = private + len(shared)
+        if self.free_blocks + held != self.num_blocks:
+            raise AssertionError(f"INV-2: {self.free_blocks} free and {held} held of {self.num_blocks} blocks")
+        if self.doubled_blocks != named - len(shared):
+            raise AssertionError(f"INV-2: {self.doubled_blocks} blocks counted as doubled, not {named - len(shared)}")

@@ -15,14 +15,15 @@ def engine_load(requests: Columns, steps: Columns, context: RunContext) -> dict[
     """Batch, queue and KV cache over the whole run, warm-up included.
 
     `batch_size_mean` is requests seated on a replica while it is busy, `kv_occupancy_mean` the share
-    of its KV blocks in use likewise; `queue_depth_mean` is requests arrived and not seated anywhere
-    (preempted ones included) over the makespan.
+    of its KV blocks in use likewise, `kv_unused_share` the share of the room in these that holds no token;
+    `queue_depth_mean` is requests arrived and not seated anywhere (preempted ones included) over the makespan.
     """
     duration = steps["end_s"] - steps["start_s"]
     busy = busy_s(steps)
     step_count = int(steps["steps"].sum())
     seated = exact_sum(steps["running"] * duration)
     kv_capacity = context.kv_blocks
+    kv_held = exact_sum(kv_blocks_mean(steps, context) * duration)
     tokens = int(((steps["prefill_tokens"] + steps["decodes"]) * steps["steps"]).sum())
     arrival, leave = system_intervals(requests, context.makespan_s)
     until = np.array([0.0, max(context.makespan_s, 0.0)])
@@ -40,8 +41,9 @@ def engine_load(requests: Columns, steps: Columns, context: RunContext) -> dict[
         "batch_size_peak": int(steps["running"].max(initial=0)),
         "queue_depth_mean": ratio(max(0.0, in_system - seated), context.makespan_s),
         "queue_depth_peak": waiting,
-        "kv_occupancy_mean": ratio(exact_sum(kv_blocks_mean(steps, context) * duration), busy * kv_capacity),
+        "kv_occupancy_mean": ratio(kv_held, busy * kv_capacity),
         "kv_occupancy_peak": ratio(int(steps["kv_used_blocks"].max(initial=0)), kv_capacity),
+        "kv_unused_share": 1.0 - ratio(exact_sum(kv_tokens_mean(steps) * duration), kv_held * context.block_size),
         "kv_blocks_per_replica": kv_capacity,
         "block_size": context.block_size,
         "preemptions": int(requests["preemptions"].sum()),
@@ -58,8 +60,16 @@ def kv_blocks_mean(steps: Columns, context: RunContext) -> Floats:
     A row of k decode steps adds one token a step to each request, so its requests held on average
     decodes * (k - 1) / 2 tokens less than at the end.
     """
+    if not context.kv_grows:
+        return steps["kv_used_blocks"].astype(np.float64)
     growing = steps["decodes"] * (steps["steps"] - 1) / (2 * context.block_size)
     mean: Floats = np.maximum(steps["kv_used_blocks"] - growing, 0.0)
+    return mean
+
+
+def kv_tokens_mean(steps: Columns) -> Floats:
+    """Mean KV tokens in those blocks during each row, from the count at its end."""
+    mean: Floats = steps["kv_tokens"] - steps["decodes"] * (steps["steps"] - 1) / 2
     return mean
 
 

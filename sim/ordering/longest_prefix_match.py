@@ -1,7 +1,7 @@
 """Longest cached prefix first, as SGLang's `lpm`."""
 
 from bisect import bisect_left, insort
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -84,20 +84,16 @@ class PrefixQueue:
     def _found(self) -> dict[Request, float]:
         """Cached tokens of every request; minus infinity for those that let another compute first."""
         order, kv = self._order, self._engine.kv
-        depth = -(-order.share_tokens // kv.block_size)  # blocks that two prompts must share
-        seen: set[int] = set()
+        seen: set[Hashable] = set()
         found: dict[Request, float] = {}
         for _, _, request in self._by_arrival:
-            tokens = kv.lookup(request).blocks * kv.block_size
-            found[request] = tokens
-            if tokens > order.check_tokens or not kv.prefix_caching:
+            tokens = found[request] = kv.lookup(request).tokens
+            beginning = None if tokens > order.check_tokens else kv.beginning(request, order.share_tokens)
+            if beginning is None:
                 continue
-            keys = kv.keys.of(request)  # a key stands for the block and all before it
-            if len(keys) < depth:
-                continue
-            if keys[depth - 1] in seen:
+            if beginning in seen:
                 found[request] = float("-inf")
-            seen.add(keys[depth - 1])
+            seen.add(beginning)
         return found
 
     def __len__(self) -> int:

@@ -91,6 +91,7 @@ def _engine(summary: Summary) -> Iterable[tuple[str, str]]:
     yield "queue", _mean_and_peak(summary, "queue_depth")
     occupancy = percent(summary["kv_occupancy_mean"])
     yield "KV cache", f"{occupancy} mean, {percent(summary['kv_occupancy_peak'])} peak"
+    yield "KV room unused", f"{percent(summary['kv_unused_share'])} of what is held"
     yield "KV blocks", f"{count(summary['kv_blocks_per_replica'])} x {summary['block_size']} per replica"
     yield "prefix cache", f"{percent(summary['prefix_cache_hit_rate'])} of prompt tokens"
     yield "preemptions", count(summary["preemptions"])

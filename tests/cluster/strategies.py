@@ -15,6 +15,7 @@ from sim import hardware, models
 from sim.batching.vllm_v1 import VllmV1
 from sim.choice import options
 from sim.engine import Batching, Ordering, QueueOrdering
+from sim.kvcache.paged import Paged
 from sim.latency import EngineTiming, StepTimer, TimerContext
 from sim.latency.linear import Linear
 from sim.latency.profile import Profile
@@ -47,6 +48,7 @@ VALUES: dict[str, list[Any]] = {
     "batch_size": [1, 2, 5],
     "chunk_tokens": [None, 1, 7, 64],
     "max_queue_delay": [0.0, 1 / 64, 0.2],
+    "reserve": ["max", "pow2", "oracle"],
     "preferred_batch_sizes": [(), (2,), (2, 5)],
     "timeout": [0.0, 1 / 64, 0.5],
 }
@@ -54,15 +56,14 @@ VALUES: dict[str, list[Any]] = {
 
 
 @st.composite
-def batchings(draw: st.DrawFn) -> Batching:
-    """Any policy in sim/batching."""
-    cls = draw(st.sampled_from([*options("sim.batching").values()]))
+def built_in(draw: st.DrawFn, package: str) -> Any:
+    """Any option of a folder, with any parameters."""
+    cls = draw(st.sampled_from([*options(package).values()]))
     given = {}
     for field in dataclasses.fields(cls):
         values = [True, False] if isinstance(field.default, bool) else VALUES.get(field.name, [field.default])
         given[field.name] = draw(st.sampled_from(values))
-    policy: Batching = cls(**given)
-    return policy
+    return cls(**given)
 
 
 _NEEDED: dict[str, dict[str, Any]] = {
@@ -105,7 +106,8 @@ def cases(draw: st.DrawFn) -> Case:
     block = draw(st.sampled_from([1, 4, 16]))
     spare = draw(st.sampled_from([0, 1, 30 // block, 1000]))
     ordering = draw(st.sampled_from(ORDERS))
-    batching = draw(batchings())
+    batching: Batching = draw(built_in("sim.batching"))
+    kv_cache = draw(st.one_of(st.just(Paged()), built_in("sim.kvcache")))
     most_seqs = draw(st.sampled_from([1, 3, 64]))
     # Only vLLM V1 leaves a decode out when a step has too few tokens; the others are never set up so.
     least_tokens = 1 if isinstance(batching, VllmV1) else most_seqs
@@ -121,6 +123,7 @@ def cases(draw: st.DrawFn) -> Case:
         {
             "replicas": draw(st.integers(1, 3)),
             "batching": batching,
+            "kv_cache": kv_cache,
             "decide_ahead": draw(st.booleans()) and getattr(batching, "decides_ahead", False),
             "ordering": ordering,
             "router": router,

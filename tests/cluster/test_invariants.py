@@ -90,7 +90,8 @@ def test_littles_law(case: Case) -> None:
 def test_blocks_and_queues_at_every_step(case: Case) -> None:
     """INV-1 and INV-2 after every decision and every completion, driven by hand."""
     for group_decodes in (True, False):
-        replica = engine(case.options["ordering"], group_decodes, case.options["batching"], **case.options["limits"])
+        policies = case.options["batching"], case.options["kv_cache"]
+        replica = engine(case.options["ordering"], group_decodes, *policies, **case.options["limits"])
         rows = zip(case.table.prompt_tokens.tolist(), case.table.output_tokens.tolist(), strict=True)
         segments = case.table.segments or [None] * len(case.table)
         finished = accepted = 0

@@ -1,0 +1,128 @@
+"""What an engine and its batching policy ask of a replica's KV memory, whichever way that is managed."""
+
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple, Protocol
+
+from sim.request import Request
+
+
+class Hit(NamedTuple):
+    """What a prefix look-up found: `tokens` that need no computing, in `blocks` that are there already.
+
+    `evictable_blocks` of these now count as free. `place` is where they lie, which only the cache understands.
+    """
+
+    tokens: int
+    blocks: int
+    evictable_blocks: int
+    place: Any = None
+
+
+MISS = Hit(0, 0, 0)
+
+
+@dataclass(frozen=True)
+class KVRoom:
+    """The memory that a KV cache divides: usable blocks of `block_size` tokens, and the longest request."""
+
+    num_blocks: int
+    block_size: int
+    max_model_len: int
+    prefix_caching: bool
+
+
+class KVCache(Protocol):
+    """The KV memory of one replica, in blocks.
+
+    `grows` says that a request takes further blocks while it runs; otherwise all that it will ever need is taken
+    when it is admitted. `stepwise` says that it matters in how many portions blocks are taken. `lands` says that
+    the cache wants to know of every chunk that has been computed (`landed`). A class attribute each.
+    """
+
+    grows: ClassVar[bool]
+    stepwise: ClassVar[bool]
+    lands: ClassVar[bool]
+    num_blocks: int
+    evicted_blocks: int
+
+    @property
+    def free_blocks(self) -> int:
+        """Blocks that can be handed out now, those that only cache something included."""
+        ...
+
+    @property
+    def used_blocks(self) -> int:
+        """Blocks that running requests hold."""
+        ...
+
+    @property
+    def doubled_tokens(self) -> int:
+        """Tokens that more than one running request holds in the same block, each further holder counted."""
+        ...
+
+    def blocks_for(self, tokens: int) -> int:
+        """Blocks that `tokens` tokens occupy."""
+        ...
+
+    def whole_blocks(self, request: Request) -> int:
+        """The most blocks that the request will hold, at the end of its answer."""
+        ...
+
+    def growth_blocks(self, request: Request, new_tokens: int) -> int:
+        """Free blocks that a running request takes to compute `new_tokens` more."""
+        ...
+
+    def lookup(self, request: Request) -> Hit:
+        """The longest beginning of a waiting request that is there already; changes nothing."""
+        ...
+
+    def beginning(self, request: Request, tokens: int) -> Hashable | None:
+        """A name for what the prompt begins with, `tokens` tokens or up to a block more: equal for equal content.
+
+        None if the prompt is shorter, has content of its own only, or nothing is shared here.
+        """
+        ...
+
+    def can_admit(self, request: Request, hit: Hit, tokens: int, spared_blocks: int) -> bool:
+        """Whether room for the first `tokens` tokens can be had now, with `spared_blocks` others left free."""
+        ...
+
+    def adopt(self, request: Request, hit: Hit) -> None:
+        """Admit: let the request hold what was found; its `computed_tokens` becomes the hit's tokens."""
+        ...
+
+    def grow(self, request: Request, new_tokens: int) -> None:
+        """Give a running request room for `new_tokens` more and count them as computed.
+
+        The caller has made sure that the blocks are there.
+        """
+        ...
+
+    def take(self, blocks: int) -> None:
+        """Hand out blocks to the members of the decode group, who grow together."""
+        ...
+
+    def key(self, request: Request, tokens: int) -> None:
+        """The first `tokens` tokens of a running request are known, not only computed."""
+        ...
+
+    def landed(self, request: Request, tokens: int) -> None:
+        """The first `tokens` tokens of a running request have been computed in a step that has ended."""
+        ...
+
+    def free(self, request: Request, may_return: bool) -> None:
+        """Take all blocks back; `may_return`: the request was preempted and will come again."""
+        ...
+
+    def check(self, running: Iterable[tuple[Request, int]]) -> None:
+        """Raise AssertionError unless all blocks are accounted for (INV-2), given every request's tokens."""
+        ...
+
+
+class KVCacheChoice(Protocol):
+    """One way to manage KV memory, as a scenario names it (the folder sim/kvcache)."""
+
+    def build(self, room: KVRoom) -> KVCache:
+        """An empty cache for one replica; raises ScenarioError for a room that it cannot manage."""
+        ...
