@@ -191,17 +191,19 @@ class Engine:
             return 1  # blocks that fill during the run could become hits of the waiting request
         if self.waiting.rearranges and self.waiting and self.has_seat:
             return 1  # another request could become the head, and find room
-        return self.batching.steady_steps(self, plan)
+        steps = self.batching.steady_steps(self, plan)
+        if self.kv.lands and any(earlier.chunks for earlier in self.under_way):
+            return 1  # what the cache learns when they land comes before the next step
+        if self.kv.coarse and self.waiting:
+            # An eviction could take a hit of the waiting request, whole, and so let it in with less.
+            steps = max(1, self.decoders.ticks_within(self.kv.empty_blocks + self.decoders.blocks_needed, steps))
+        return steps
 
     def repeat(self, steps: int) -> None:
         """Schedule the `steps` - 1 decode steps that follow the planned one and equal it."""
         if steps > 1:
             self.steps_planned += steps - 1
-            if self.kv.stepwise:
-                for step in range(1, steps):
-                    self.kv.take(self.decoders.blocks_over(step, step + 1))
-            else:
-                self.kv.take(self.decoders.blocks_over(1, steps))
+            self.kv.take(self.decoders.blocks_over(1, steps))
             if not self.under_way:
                 self._key_named(steps)
 
@@ -246,7 +248,8 @@ class Engine:
         self.under_way.remove(plan)
         if self.kv.lands:
             for request, new, before in plan.chunks:
-                if request in self.running:
+                decodes = new == 1 and before >= request.prompt_tokens
+                if request in self.running and not decodes:
                     self.kv.landed(request, before + new)
         known = []
         for request in plan.landing:

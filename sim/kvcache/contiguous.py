@@ -39,7 +39,7 @@ class ContiguousKVCache:
     )  # fmt: skip
 
     grows: ClassVar[bool] = False
-    stepwise: ClassVar[bool] = False
+    coarse: ClassVar[bool] = False
     lands: ClassVar[bool] = False
 
     def __init__(self, room: KVRoom, reserve: str) -> None:
@@ -55,6 +55,11 @@ class ContiguousKVCache:
                 f"kv_cache contiguous reserves up to max_model_len {room.max_model_len} tokens for a request, and the "
                 f"KV cache holds {room.num_blocks * room.block_size}; lower engine.max_model_len"
             )
+
+    @property
+    def empty_blocks(self) -> int:
+        """All that are free."""
+        return self.free_blocks
 
     @property
     def used_blocks(self) -> int:

@@ -72,7 +72,7 @@ class PagedKVCache:
     )  # fmt: skip
 
     grows: ClassVar[bool] = True
-    stepwise: ClassVar[bool] = False
+    coarse: ClassVar[bool] = False
     lands: ClassVar[bool] = False
 
     def __init__(self, num_blocks: int, block_size: int, prefix_caching: bool) -> None:
@@ -87,6 +87,11 @@ class PagedKVCache:
         self.keys = BlockKeys(block_size)
         self.evicted_blocks = 0
         self.doubled_blocks = 0  # holders of named blocks beyond the first of each
+
+    @property
+    def empty_blocks(self) -> int:
+        """Blocks without a key."""
+        return self.unkeyed_blocks
 
     @property
     def used_blocks(self) -> int:

@@ -36,12 +36,12 @@ class KVCache(Protocol):
     """The KV memory of one replica, in blocks.
 
     `grows` says that a request takes further blocks while it runs; otherwise all that it will ever need is taken
-    when it is admitted. `stepwise` says that it matters in how many portions blocks are taken. `lands` says that
-    the cache wants to know of every chunk that has been computed (`landed`). A class attribute each.
+    when it is admitted. `coarse` says that more may be evicted than is needed. `lands` says that the cache wants to
+    know of every chunk that has been computed (`landed`). A class attribute each.
     """
 
     grows: ClassVar[bool]
-    stepwise: ClassVar[bool]
+    coarse: ClassVar[bool]
     lands: ClassVar[bool]
     num_blocks: int
     evicted_blocks: int
@@ -49,6 +49,11 @@ class KVCache(Protocol):
     @property
     def free_blocks(self) -> int:
         """Blocks that can be handed out now, those that only cache something included."""
+        ...
+
+    @property
+    def empty_blocks(self) -> int:
+        """Those of them that cache nothing: handing these out changes no later hit."""
         ...
 
     @property
@@ -108,7 +113,10 @@ class KVCache(Protocol):
         ...
 
     def landed(self, request: Request, tokens: int) -> None:
-        """The first `tokens` tokens of a running request have been computed in a step that has ended."""
+        """The step has ended in which a chunk up to the first `tokens` tokens of a running request was computed.
+
+        A chunk that looks like a decode, one token behind the prompt, is none.
+        """
         ...
 
     def free(self, request: Request, may_return: bool) -> None:
