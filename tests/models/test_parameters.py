@@ -25,6 +25,7 @@ BUILTIN = {  # safetensors totals on the Hugging Face hub
     "mixtral-8x7b": 46_702_792_704,
     "codellama-34b": 33_743_970_304,
     "opt-13b": 12_853_473_280,
+    "yi-34b-200k": 34_388_917_248,
 }
 
 
