@@ -262,8 +262,10 @@ def load(
 
 
 def shipped() -> dict[str, Path]:
-    """The scenarios that ship with servecast, by name."""
-    return {path.stem: path for path in sorted(data_dir("scenarios").glob("*.yaml"))}
+    """The scenarios that ship with servecast, by name; one in a folder is called "folder/name"."""
+    root = data_dir("scenarios")
+    paths = sorted(root.rglob("*.yaml"), key=lambda path: (len(path.parts), path))
+    return {path.relative_to(root).with_suffix("").as_posix(): path for path in paths}
 
 
 def json_schema() -> dict[str, Any]:
@@ -274,7 +276,7 @@ def json_schema() -> dict[str, Any]:
 def _locate(source: str | Path) -> Path:
     """The file that was meant: a path, or the name of a shipped scenario."""
     path = Path(source)
-    if path.exists() or path.suffix or len(path.parts) != 1:
+    if path.exists() or path.suffix or path.is_absolute() or path.parts[:1] in ((".",), ("..",), ("~",)):
         return path
     if str(source) not in shipped():
         hint = nearest(str(source), shipped())

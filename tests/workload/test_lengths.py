@@ -14,11 +14,13 @@ from sim.choice import build
 from sim.errors import ScenarioError, TraceError
 from sim.streams import stream
 from sim.workload.lengths.empirical import Empirical
+from sim.workload.lengths.exponential import Exponential
 from sim.workload.lengths.fixed import Fixed
 from sim.workload.lengths.lognormal import Z99, Lognormal, solve
 from sim.workload.lengths.uniform import Uniform
 from sim.workload.pairs.empirical import Empirical as EmpiricalPairs
 from sim.workload.pairs.lognormal import Lognormal as LognormalPairs
+from sim.workload.pairs.lognormal_p90 import LognormalP90
 
 
 def rng(name: str = "test") -> np.random.Generator:
@@ -73,9 +75,51 @@ def test_lognormal_pairs_keep_their_margins_and_correlate() -> None:
     assert abs(correlation - 0.6) < 4 * (1 - 0.36) / math.sqrt(n) + 0.003  # rounding to tokens costs a little
 
 
+def test_exponential_draws() -> None:
+    """Mean and standard deviation are equal; cut at c, the mean is m - c / (exp(c / m) - 1)."""
+    n = 200_000
+    drawn = Exponential(mean=128).draw(rng(), n)
+    assert abs(drawn.mean() - 128) < 4 * 128 / math.sqrt(n) and drawn.std() == pytest.approx(128, rel=0.02)
+    assert drawn.min() == 1 and drawn.dtype == np.int64
+    cut = Exponential(mean=128, max=128).draw(rng(), n)
+    assert cut.mean() == pytest.approx(128 - 128 / (math.e - 1), abs=0.5) and cut.max() == 128
+
+
+def test_lognormal_p90_draws() -> None:
+    n = 100_000
+    prompt, output = LognormalP90(1730, 5696, 415, 834).draw_pairs(rng(), n)
+    for lengths, median, p90 in ((prompt, 1730, 5696), (output, 415, 834)):
+        assert abs((lengths > median).mean() - 0.5) < 4 * math.sqrt(0.25 / n) + 0.001  # rounding to tokens
+        assert abs((lengths > p90).mean() - 0.1) < 4 * math.sqrt(0.09 / n) + 0.001
+    assert abs(np.corrcoef(np.log(prompt), np.log(output))[0, 1]) < 4 / math.sqrt(n)
+    short, answer = LognormalP90(1730, 5696, 415, 834, total_max=8192).draw_pairs(rng(), n)
+    assert len(short) == len(answer) == n and (short + answer).max() <= 8192
+    kept = prompt[prompt + output <= 8192]
+    assert short.mean() == pytest.approx(kept.mean(), rel=0.01)  # those that remain are as they were
+
+
 @pytest.mark.parametrize(
     ("value", "message"),
     [
+        ({"lognormal_p90": {"prompt_median": 9, "prompt_p90": 8, "output_median": 1, "output_p90": 1}}, "prompt_p90 .8."),
+        (
+            {"lognormal_p90": {
+                "prompt_median": 9, "prompt_p90": 9, "output_median": 1, "output_p90": 1, "total_max": 9,
+            }},
+            "sum of the two medians",
+        ),
+    ],
+    ids=repr,
+)  # fmt: skip
+def test_bad_pairs_are_refused(value: Any, message: str) -> None:
+    with pytest.raises(ScenarioError, match=message):
+        build("sim.workload.pairs", value)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ({"exponential": {"mean": 1000, "max": 3}}, "nearly nothing"),
         ({"fixed": {"tokens": 0}}, "greater than or equal to 1"),
         ({"fixed": {"tokens": 12.5}}, "tokens"),
         ({"fixed": {"tokens": 20_000_000}}, "less than or equal to 10000000"),
