@@ -51,7 +51,7 @@ def test_documents_name_only_files_that_exist() -> None:
             assert (ROOT / target).exists(), target
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "scenarios").glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted((ROOT / "scenarios").rglob("*.yaml")), ids=lambda path: path.stem)
 def test_shipped_scenarios_open_with_question_and_finding(path: Path) -> None:
     comment = [line for line in path.read_text().splitlines() if line.startswith("#")]
     assert comment[0].startswith("# Question: ")
