@@ -10,6 +10,7 @@ import numpy as np
 from sim.cluster.simulate import simulate
 from sim.latency.curves import Curves
 from sim.metrics import Columns, RunContext, Slo, saturation, summarize
+from sim.metrics.starvation import STARVED_TIMES, starvation
 from sim.models.dtypes import compute_dtype
 from sim.models.operations import sample_operations, token_operations
 from sim.models.work import flops_and_bytes
@@ -21,6 +22,9 @@ from sim.workload.table import RequestTable
 
 _FILLING_SHARE = 0.1
 """Share of the measured arrivals that may fall into the time in which the empty cluster fills up."""
+
+_STARVED_SHARE = 0.005
+"""Share of starved requests from which on it is said."""
 
 
 def measure(
@@ -79,6 +83,7 @@ def _context(setup: Setup, table: RequestTable, record: Record) -> RunContext:
         makespan_s=record.makespan_s,
         slo=Slo(ttft_s=said.slo.ttft, tpot_s=said.slo.tpot, e2e_s=said.slo.e2el),
         closed_loop=table.closed_loop is not None,
+        tenants=record.tenants,
         name=said.name,
         model=setup.model.name,
         gpu=profile.name,
@@ -130,6 +135,7 @@ def _warnings(setup: Setup, table: RequestTable, record: Record, context: RunCon
         *_left_out(table, requests, setup),
         # A queue that grows for ever takes no time to fill: its requests' lives say nothing about warm-up.
         "" if saturation(requests, context).saturated else _filling(requests),
+        _starving(requests),
         *table.notes,
         *setup.model.notes,
     ]
@@ -140,6 +146,18 @@ def _warnings(setup: Setup, table: RequestTable, record: Record, context: RunCon
             "(servecast compare runs them all, --variant one)"
         )
     return [text for text in found if text]
+
+
+def _starving(requests: Columns) -> str:
+    found = starvation(requests)
+    share = found["starved_share"] or 0.0
+    if share < _STARVED_SHARE:
+        return ""
+    return (
+        f"{share:.1%} of the requests starved: they waited over {STARVED_TIMES} times the median and let at least "
+        f"{STARVED_TIMES} later ones pass (at worst {found['max_queue_wait_ms'] / 1e3:.3g} s, "
+        f"{found['max_overtaken']:,} passed); an order that ages, such as aged_priority, prevents it"
+    )
 
 
 def _datasheet(setup: Setup) -> str:

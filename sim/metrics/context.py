@@ -52,6 +52,8 @@ class RunContext:
     gpu: str = ""
     provenance: str = ""
     """Where the step times come from: "measured ...", "datasheet ..."."""
+    tenants: tuple[str, ...] = ()
+    """The names that the column tenant indexes."""
     warnings: tuple[str, ...] = ()
     price_usd_per_gpu_hour: float | None = None
     peak_flops: float | None = None

@@ -7,11 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.metrics.context import Columns, RunContext
+from sim.metrics.fairness import fairness
 from sim.metrics.gpu_time import fractions, gpu_time
 from sim.metrics.invariants import check_causality, littles_law
 from sim.metrics.latency import completed, itl_statistics, latency_columns
 from sim.metrics.numbers import describe, json_ready
 from sim.metrics.saturation import saturation
+from sim.metrics.starvation import by_group, starvation
 from sim.metrics.throughput import max_output_tokens_per_s, throughput
 from sim.metrics.utilisation import cost, engine_load, model_utilisation
 
@@ -57,6 +59,10 @@ def summarize(
         **model_utilisation(steps, context),
         **engine_load(requests, steps, context),
         **cost(requests, context),
+        **starvation(requests),
+        "by_priority": by_group(requests, "priority"),
+        "by_tenant": by_group(requests, "tenant", dict(enumerate(context.tenants))),
+        "fairness": fairness(requests, context.makespan_s),
         "mean_in_system": law.mean_in_system if law else None,
         "littles_law_relative_error": law.relative_error if law else None,
         "warnings": list(context.warnings),

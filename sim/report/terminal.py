@@ -31,6 +31,7 @@ def report(summary: Summary, wall_s: float | None = None) -> RenderableType:
     if nothing := nothing_measured(summary):
         parts.append(Text(nothing, style="bold red"))
     parts += [_headline(summary), _latencies(summary), _columns(_traffic(summary), _engine(summary))]
+    parts += _groups(summary)
     parts += [_gpu_time(summary), *_notes(summary, wall_s)]
     return Group(*parts)
 
@@ -65,6 +66,28 @@ def _latencies(summary: Summary) -> Table:
     return table
 
 
+def _groups(summary: Summary) -> Iterable[RenderableType]:
+    """Waits by priority and by tenant, where there is more than one."""
+    for label in ("priority", "tenant"):
+        groups = summary.get(f"by_{label}")
+        if not groups:
+            continue
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+        table.add_column(label, min_width=10)
+        for heading in ("requests", "mean wait", "p99 wait", "max wait", "p99 TTFT", "overtaken by"):
+            table.add_column(heading, justify="right", min_width=8)
+        for name, row in groups.items():
+            waits = (f"{statistic}_queue_wait_ms" for statistic in ("mean", "p99", "max"))
+            times = [milliseconds(row[key]) for key in (*waits, "p99_ttft_ms")]
+            table.add_row(name, count(row["requests"]), *times, f"≤ {count(row['max_overtaken'])}")
+        yield table
+    fair = summary.get("fairness")
+    if fair and fair["jain_index"] is not None:
+        told = f"fairness of tenants while they compete ({percent(fair['competing_share'])} of the time): "
+        told += f"Jain's index {fair['jain_index']:.3f}, service differs by at most "
+        yield Text(told + f"{number(fair['service_difference_tokens'])} weighted tokens")
+
+
 def _traffic(summary: Summary) -> Iterable[tuple[str, str]]:
     counts = summary["requests"]
     ended = [f"{count(counts['finished'])} finished"]
@@ -94,6 +117,8 @@ def _engine(summary: Summary) -> Iterable[tuple[str, str]]:
     yield "KV room unused", f"{percent(summary['kv_unused_share'])} of what is held"
     yield "KV blocks", f"{count(summary['kv_blocks_per_replica'])} x {summary['block_size']} per replica"
     yield "prefix cache", f"{percent(summary['prefix_cache_hit_rate'])} of prompt tokens"
+    if summary["max_overtaken"]:
+        yield "overtaken", f"{number(summary['mean_overtaken'])} times mean, {count(summary['max_overtaken'])} most"
     yield "preemptions", count(summary["preemptions"])
     if summary["recomputed_tokens"]:
         yield "recomputed", f"{number(summary['recomputed_tokens'])} tokens"
