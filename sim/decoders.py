@@ -5,7 +5,7 @@ touched by such a step: one clock ticks for all, and what a step must know (how 
 context they attend to, who needs a new KV block, who is done) is kept in counts, sums and a heap.
 """
 
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 
 from sim.request import Request
 
@@ -101,16 +101,26 @@ class DecodeGroup:
         while heap and heap[0][0] <= self.clock:
             request = heappop(heap)[2]
             self.settle(request)
-            self.size -= 1
-            self.measured -= request.measured
-            self.lead_sum -= request.lead
-            self.new_blocks[-request.lead % self.block_size] -= self.grows
-            if self.named:
-                self.named.pop(request, None)
+            self._forget(request)
             done.append(request)
+        return done
+
+    def leave(self, request: Request) -> None:
+        """Settle and take out a member that is not done."""
+        self.settle(request)
+        self.finish_heap = [entry for entry in self.finish_heap if entry[2] is not request]
+        heapify(self.finish_heap)
+        self._forget(request)
+
+    def _forget(self, request: Request) -> None:
+        self.size -= 1
+        self.measured -= request.measured
+        self.lead_sum -= request.lead
+        self.new_blocks[-request.lead % self.block_size] -= self.grows
+        if self.named:
+            self.named.pop(request, None)
         if not self.size:
             self.last_seat = -1
-        return done
 
     def dissolve(self) -> list[Request]:
         """Settle and take out every member, earliest finish first."""

@@ -301,6 +301,35 @@ class Engine:
             tokens += request.computed_tokens
         return tokens
 
+    def cancel(self, request: Request) -> bool:
+        """Take out a request that nobody wants any more, between two steps; its blocks are free at once.
+
+        False when that is too late, because its last token is there or under way: it will finish. What a step
+        under way computes for it is in vain.
+        """
+        if request.generated_tokens == request.output_tokens:
+            return False
+        if request not in self.running:
+            self.waiting.remove(request)
+            self.kv.abandon(request)
+            return True
+        if request in self.prefilling:
+            del self.prefilling[request]
+        else:
+            self.decoders.leave(request)
+            self._follow(request)
+        del self.running[request]
+        self.kv.key(request, request.computed_tokens - request.pending_tokens)
+        for plan in self.under_way:
+            plan.landing = [other for other in plan.landing if other is not request]
+        self.kv.free(request, may_return=False)
+        if self.kept and len(self.kept) == len(self.running):
+            self.leaving += len(self.kept)
+            for finished in self.kept:
+                self._let_go(finished)
+            self.kept = []
+        return True
+
     def check(self) -> None:
         """Raise AssertionError unless, between two steps, every request and KV block is where it must be.
 
@@ -320,11 +349,16 @@ class Engine:
         if self.held_tokens(0) != sum(tokens for _, tokens in held) - self.kv.doubled_tokens:
             raise AssertionError("INV-2: the tokens held are not those of the running requests")
 
+    def decodes(self, request: Request) -> bool:
+        """Whether the request is in the decode group."""
+        if request not in self.running or request in self.prefilling:
+            return False
+        return request.generated_tokens < request.output_tokens
+
     def generated_tokens(self, request: Request) -> int:
         """Tokens that the request has so far, wherever they are counted."""
-        settled = request.generated_tokens
-        if request not in self.running or request in self.prefilling or settled == request.output_tokens:
-            return settled
+        if not self.decodes(request):
+            return request.generated_tokens
         return request.lead + self.decoders.clock - request.prompt_tokens + 1
 
     # What a batching policy does to the queues.

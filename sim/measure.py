@@ -43,6 +43,8 @@ def measure(
         seed=said.seed,
         request_overhead_s=said.engine.host_request_s or 0.0,
         output_overhead_s=said.engine.host_output_s or 0.0,
+        request_timeout_s=said.cluster.request_timeout,
+        queue_timeout_s=said.cluster.queue_timeout,
         warmup_s=said.measure.warmup,
         cooldown_s=said.measure.cooldown,
         decide_ahead=bool(said.engine.async_scheduling),
@@ -194,9 +196,17 @@ def _left_out(table: RequestTable, requests: Columns, setup: Setup) -> list[str]
     longest = setup.limits.max_model_len
     rejected = int(np.sum(requests["status"] == "rejected"))
     kept = requests["status"] != "rejected"
-    asked = table.output_tokens[requests["id"]]
-    truncated = int(np.sum(kept & (requests["output_tokens"] < asked)))
+    asked = table.output_tokens
+    if table.cancel_after_tokens is not None:
+        asked = np.minimum(asked, table.cancel_after_tokens)
+    truncated = int(np.sum(kept & (requests["output_tokens"] < asked[requests["id"]])))
+    given_up = {name: int(np.sum(requests["status"] == name)) for name in ("cancelled", "timed_out")}
     found = []
+    if any(given_up.values()):
+        found.append(
+            f"{given_up['cancelled']} requests were cancelled by their clients and {given_up['timed_out']} timed out "
+            "at the server: latencies are of those that finished"
+        )
     if rejected:
         found.append(f"{rejected} requests rejected: their prompts reach engine.max_model_len ({longest} tokens)")
     if truncated:

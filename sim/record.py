@@ -15,8 +15,10 @@ from sim.latency import StepTime
 from sim.plan import StepPlan
 from sim.request import Request
 
-STATUS = ("unfinished", "finished", "rejected")
-"""Names of the `status` codes: a request always is in exactly one of these states."""
+STATUS = ("unfinished", "finished", "rejected", "cancelled", "timed_out")
+"""Names of the `status` codes: a request always is in exactly one of these states.
+
+Rejected: its prompt was too long; cancelled: its client gave up; timed out: the server gave up."""
 
 _REQUEST = np.dtype(
     [

@@ -1,7 +1,7 @@
 """The request: the one noun that every room passes around."""
 
 from collections.abc import Hashable
-from math import nan
+from math import inf, nan
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -24,9 +24,9 @@ class Request:
     """
 
     __slots__ = (
-        "arrival_s", "block_keys", "blocks", "cached_tokens", "computed_tokens", "finish_s", "first_token_s",
+        "arrival_s", "block_keys", "blocks", "cached_tokens", "computed_tokens", "ends_as", "finish_s", "first_token_s",
         "generated_tokens", "high_water_tokens", "id", "keyed_tokens", "last_token_s", "lead", "measured",
-        "output_name", "output_tokens", "pending_tokens", "predicted_tokens", "preemptions", "priority",
+        "output_name", "output_tokens", "patience_s", "pending_tokens", "predicted_tokens", "preemptions", "priority",
         "private_run", "prompt_tokens", "queued_s", "recomputed_tokens", "scheduled_s", "seat", "segments",
         "tenant",
     )  # fmt: skip
@@ -43,6 +43,7 @@ class Request:
         measured: bool = True,
         tenant: int = 0,
         predicted_tokens: int | None = None,
+        patience_s: float = inf,
     ) -> None:
         self.id = id
         self.arrival_s = arrival_s
@@ -54,6 +55,8 @@ class Request:
         self.segments = segments
         self.output_name = output_name  # set when a later prompt repeats this request's output
         self.measured = measured
+        self.patience_s = patience_s  # its client waits so long for the whole answer
+        self.ends_as = "finished"  # what it is when its last token is there: "cancelled" if more was to come
         # progress
         self.computed_tokens = 0  # tokens whose KV is present, or is being written by the current step
         self.generated_tokens = 0  # those of steps still under way included

@@ -54,6 +54,10 @@ class Cluster(Section):
     """GPUs that share one copy."""
     router: Annotated[Any, Choice("sim.routing")] = "round_robin"
     """Which replica gets a request."""
+    request_timeout: Annotated[Seconds, Field(gt=0)] | None = None
+    """The server gives up a request that has not finished so long after a replica got it; default: never."""
+    queue_timeout: Annotated[Seconds, Field(gt=0)] | None = None
+    """The server gives up a request that no step has begun for by then; default: never."""
     gpu_price_per_hour: Annotated[float, Field(ge=0)] | None = None
     """US dollars for one GPU for one hour; default: the profile's price, if it has one."""
 

@@ -11,7 +11,7 @@ import simpy
 
 from sim.cluster.clock import ANSWERED_ORDER, ARRIVAL_ORDER, At
 from sim.request import Request
-from sim.workload.table import ClosedLoop, RequestTable
+from sim.workload.table import MAX_TOKENS, ClosedLoop, RequestTable
 
 Arrive = Callable[[Request], None]
 
@@ -78,10 +78,20 @@ def make_requests(table: RequestTable, warmup_s: float, cooldown_s: float) -> It
             table.output_tokens[rows].tolist(),
             table.priority[rows].tolist(),
             repeat(0) if table.tenant is None else table.tenant[rows].tolist(),
-            repeat(None) if table.predicted_tokens is None else table.predicted_tokens[rows].tolist(),
+            (table.output_tokens if table.predicted_tokens is None else table.predicted_tokens)[rows].tolist(),
+            repeat(inf) if table.cancel_after_s is None else table.cancel_after_s[rows].tolist(),
+            repeat(MAX_TOKENS) if table.cancel_after_tokens is None else table.cancel_after_tokens[rows].tolist(),
             strict=False,  # `repeat` has no end
         )
-        for index, (arrival_s, prompt, output, priority, tenant, predicted) in enumerate(columns, first):
+        for index, (arrival_s, prompt, output, priority, tenant, predicted, patience_s, stop) in enumerate(
+            columns, first
+        ):
             segments = None if table.segments is None else table.segments[index]
             measured = warmup_s <= arrival_s <= last_s
-            yield Request(index, arrival_s, prompt, output, priority, segments, None, measured, tenant, predicted)
+            read = min(output, stop)
+            request = Request(
+                index, arrival_s, prompt, read, priority, segments, None, measured, tenant, predicted, patience_s
+            )
+            if read < output:
+                request.ends_as = "cancelled"
+            yield request

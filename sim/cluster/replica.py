@@ -11,7 +11,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Generator
 from functools import partial
 from itertools import accumulate
-from math import inf
+from math import inf, isnan, nan
 from typing import NamedTuple
 
 import simpy
@@ -56,7 +56,7 @@ class Replica:
 
     def __init__(
         self, env: simpy.Environment, index: int, engine: Engine, timer: StepTimer, gaps: GapLog,
-        on_finish: Callable[[Request, int], None], forecast: Forecast, fast_forward: bool, closed_loop: bool,
+        on_end: Callable[[Request, int, str], None], forecast: Forecast, fast_forward: bool, closed_loop: bool,
         decide_ahead: bool, output_overhead_s: float,
     ) -> None:  # fmt: skip
         self.env = env
@@ -65,7 +65,7 @@ class Replica:
         self.timer = timer
         self.gaps = gaps
         self.log = StepLog(index)
-        self.on_finish = on_finish
+        self.on_end = on_end
         self.forecast = forecast
         self.fast_forward = fast_forward
         self.output_overhead_s = output_overhead_s
@@ -77,6 +77,7 @@ class Replica:
         self._decoded_s = -inf  # end of the latest step in which the decode group got a token
         self._stalled: list[tuple[float, int]] = []  # measured members whose last token is older: when, how many
         self._held_since: float | None = None  # requests are held back to make a larger batch
+        self._given_up: list[tuple[Request, str]] = []  # to be dropped before the next step is decided
         self._idle: simpy.Event | None = None
         self._run: _Run | None = None
         env.process(self._serve())
@@ -89,16 +90,28 @@ class Replica:
         if self._idle is not None:
             self._wake(self._idle)
         elif may_disturb and self._run is not None:
-            self._cut_short(self._run)
+            self._cut_short(self._run, self._step_reached)
+
+    def give_up(self, request: Request, status: str, on_arrival: bool = False) -> None:
+        """Drop a request before the next step is decided, unless its last token is there or under way then.
+
+        Who gives up comes before a step end of the same time; `on_arrival`, when its request does.
+        """
+        if isnan(request.finish_s):
+            self._given_up.append((request, status))
+            if self._idle is not None:
+                self._wake(self._idle)
+            elif self._run is not None:
+                self._cut_short(self._run, self._step_reached if on_arrival else bisect_left)
 
     def _wake(self, idle: simpy.Event, _alarm: simpy.Event | None = None) -> None:
         if idle is self._idle:
             succeed_at(idle, self.env.now, WAKE_ORDER + self.index)
             self._idle = None
 
-    def _cut_short(self, run: "_Run") -> None:
+    def _cut_short(self, run: "_Run", step_reached: Callable[..., int]) -> None:
         """Let a run end with the step that is running now."""
-        steps = self._steps_until(self.env.now, run.ends_s)
+        steps = step_reached(run.ends_s, self.env.now, 1 - self.ahead) + self.ahead
         if steps < run.steps:
             run.steps = steps
             end = At(self.env, run.ends_s[steps - self.ahead], REPLICA_ORDER + self.index)
@@ -114,12 +127,23 @@ class Replica:
         flight: _Flight | None = None
         preempted: list[Request] = []  # by a plan that came out empty
         while True:
+            self._drop_given_up()
             if engine.is_idle:
+                if flight is not None:  # all that ran in it were given up
+                    yield from self._land(flight)
+                    flight = None
+                    continue
                 self._idle = self.env.event()
                 yield self._idle
+                self._drop_given_up()
+                if engine.is_idle:
+                    continue
             plan = engine.schedule()
             if plan.hold is not None and flight is None:
-                plan = yield from self._hold_back(*plan.hold)
+                held = yield from self._hold_back(*plan.hold)
+                if held is None:
+                    continue
+                plan = held
             start_s = self.env.now if flight is None else flight.end_s
             for request in plan.regrouped:  # its own time is later if it has joined since the group's last step
                 request.last_token_s = max(request.last_token_s, self._decoded_s)
@@ -146,8 +170,28 @@ class Replica:
                     yield from self._land(flight)
                 flight = launched
 
-    def _hold_back(self, request: Request, delay_s: float) -> Generator[simpy.Event, None, StepPlan]:
-        """Wait until the engine has a plan, which it has when `request` has waited `delay_s` in the queue."""
+    def _drop_given_up(self) -> None:
+        given_up, self._given_up = self._given_up, []
+        for request, status in given_up:
+            if not isnan(request.finish_s):
+                continue
+            last_token_s = max(request.last_token_s, self._decoded_s)
+            decoding = self.engine.decodes(request)
+            if not self.engine.cancel(request):
+                continue
+            if decoding and request.measured:
+                self._stalled = [(at_s, count - (at_s == last_token_s)) for at_s, count in self._stalled]
+            request.finish_s = self.env.now
+            if request.first_token_s > request.finish_s:  # it is under way to a client that has gone
+                request.first_token_s = nan
+            self.outstanding_requests -= 1
+            self.on_end(request, self.index, status)
+
+    def _hold_back(self, request: Request, delay_s: float) -> Generator[simpy.Event, None, StepPlan | None]:
+        """Wait until the engine has a plan, which it has when `request` has waited `delay_s` in the queue.
+
+        None when nobody waits any more.
+        """
         self._held_since = self.env.now
         while True:
             alarm_s = request.queued_s + delay_s
@@ -157,6 +201,10 @@ class Replica:
             alarm = At(self.env, alarm_s, WAKE_ORDER + self.index)
             alarm.callbacks.append(partial(self._wake, idle))
             yield idle
+            self._drop_given_up()
+            if self.engine.is_idle:
+                self._held_since = None
+                return None
             plan = self.engine.schedule()
             if plan.hold is None:
                 return plan
@@ -172,7 +220,7 @@ class Replica:
         for request in flight.finished:
             request.finish_s = flight.delivered_s
             self.outstanding_requests -= 1
-            self.on_finish(request, self.index)
+            self.on_end(request, self.index, request.ends_as)
 
     def _launch(self, start_s: float, plan: StepPlan) -> _Flight:
         """One step: all that will be known of it when it has ended."""

@@ -1,11 +1,13 @@
 """Requests in, tables out: arrivals, a router and replicas under one virtual clock."""
 
 from collections.abc import Callable
+from math import inf
 
 import numpy as np
 import simpy
 
 from sim.cluster.arrivals import Forecast, closed_loop_arrivals, make_requests, open_arrivals
+from sim.cluster.giving_up import GivingUp
 from sim.cluster.replica import Replica
 from sim.engine import Engine
 from sim.errors import ServecastError
@@ -31,6 +33,8 @@ def simulate(
     output_overhead_s: float = 0.0,
     warmup_s: float = 0.0,
     cooldown_s: float = 0.0,
+    request_timeout_s: float | None = None,
+    queue_timeout_s: float | None = None,
     decide_ahead: bool = False,
     fast_forward: bool = True,
     progress: Callable[[int, int], None] | None = None,
@@ -40,7 +44,9 @@ def simulate(
     A request reaches the router `request_overhead_s` after it was sent, and the tokens of a step reach their
     clients `output_overhead_s` after its end for each of them. Requests sent in the first
     `warmup_s`, or in the last `cooldown_s` before the last one is sent, are served but not measured.
-    `decide_ahead` is asynchronous scheduling: a step is decided while the one before it is under way.
+    The server gives a request up `request_timeout_s` after a replica got it, or `queue_timeout_s` after that if no
+    step has begun for it. `decide_ahead` is asynchronous scheduling: a step is decided while the one before it is
+    under way.
     `fast_forward` off simulates every step on its own; the tables must come out the same.
     `progress` is called with (requests done, requests) now and then. Raises ServecastError when a
     request can never be served, or when a cool-down is asked of a closed loop, whose last arrival
@@ -64,9 +70,13 @@ def simulate(
         if next_of_user is not None:
             next_of_user(now_s)
 
-    def finish(request: Request, replica: int) -> None:
-        leave(request, replica, "finished", request.finish_s)
+    def end(request: Request, replica: int, status: str) -> None:
+        leave(request, replica, status, request.finish_s)
 
+    giving_up: GivingUp | None = None
+    timeouts_s = [inf if after is None else after for after in (request_timeout_s, queue_timeout_s)]
+    if table.cancel_after_s is not None or min(timeouts_s) < inf:
+        giving_up = GivingUp(*timeouts_s)
     closed_loop = table.closed_loop is not None
     forecast = Forecast()
     own_forecast = forecast if replicas == 1 else Forecast()  # whose a request will be is not known before
@@ -77,7 +87,7 @@ def simulate(
             make_engine(),
             timer,
             gaps,
-            finish,
+            end,
             own_forecast,
             fast_forward,
             closed_loop,
@@ -96,8 +106,14 @@ def simulate(
         if request.prompt_tokens >= max_model_len:
             leave(request, -1, "rejected", env.now)
             return
-        request.output_tokens = min(request.output_tokens, max_model_len - request.prompt_tokens)
-        fleet[choose(request, fleet)].deliver(request)
+        room = max_model_len - request.prompt_tokens
+        if request.output_tokens > room:
+            request.output_tokens = room
+            request.ends_as = "finished"  # cut short before its client has read enough
+        replica = fleet[choose(request, fleet)]
+        replica.deliver(request)
+        if giving_up is not None:
+            giving_up.watch(request, replica)
 
     next_of_user: Callable[[float], None] | None = None
     if table.closed_loop is None:

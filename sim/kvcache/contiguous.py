@@ -139,6 +139,9 @@ class ContiguousKVCache:
             blocks += before
         insort(self.gaps, (first, blocks))
 
+    def abandon(self, request: Request) -> None:
+        """Nothing: whoever waits has nothing here."""
+
     def check(self, running: Iterable[tuple[Request, int]]) -> None:
         """Raise AssertionError unless gaps and stretches tile the memory, and every request's tokens fit (INV-2)."""
         held = dict(running)

@@ -285,6 +285,12 @@ class PagedKVCache:
                     self.doubled_blocks -= 1
             request.blocks = []
 
+    def abandon(self, request: Request) -> None:
+        """It will not come back for its own blocks."""
+        if request.private_run is not None:
+            request.private_run.owner = None
+            request.private_run = None
+
     def check(self, running: Iterable[tuple[Request, int]]) -> None:
         """Raise AssertionError unless free, held and cached blocks make up the capacity (INV-2)."""
         cached = sum(1 if isinstance(entry, Block) else entry.blocks for entry in self.cached)

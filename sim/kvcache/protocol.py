@@ -123,6 +123,10 @@ class KVCache(Protocol):
         """Take all blocks back; `may_return`: the request was preempted and will come again."""
         ...
 
+    def abandon(self, request: Request) -> None:
+        """A preempted request will not come again."""
+        ...
+
     def check(self, running: Iterable[tuple[Request, int]]) -> None:
         """Raise AssertionError unless all blocks are accounted for (INV-2), given every request's tokens."""
         ...

@@ -327,6 +327,9 @@ class RadixKVCache:
         self.evictable_blocks -= gone
         self.evicted_blocks += gone
 
+    def abandon(self, request: Request) -> None:
+        """Nothing: whoever waits has nothing here."""
+
     def check(self, running: Iterable[tuple[Request, int]]) -> None:
         """Raise AssertionError unless empty pages, the tree and the requests' own make up the memory (INV-2)."""
         held = dict(running)

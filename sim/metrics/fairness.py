@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from sim.metrics.context import Columns, Floats
 from sim.metrics.numbers import exact_sum
-from sim.metrics.series import requests_between
+from sim.metrics.series import requests_between, waiting_ends
 
 INPUT_WEIGHT, OUTPUT_WEIGHT = 1.0, 2.0
 
@@ -68,7 +68,7 @@ def service(requests: Columns, times: Floats) -> Floats:
 
 def always_waiting(requests: Columns, edges: Floats) -> NDArray[np.bool_]:
     """For each window, whether at every moment of it one of these requests had arrived and not been scheduled."""
-    until = np.where(np.isnan(requests["scheduled_s"]), requests["finish_s"], requests["scheduled_s"])
+    until = waiting_ends(requests)
     waits = until > requests["arrival_s"]
     begin, end = requests["arrival_s"][waits], until[waits]
     order = np.argsort(begin, kind="stable")

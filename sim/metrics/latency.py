@@ -36,6 +36,12 @@ def completed(requests: Columns) -> NDArray[np.bool_]:
     return mask
 
 
+def given_up(requests: Columns) -> NDArray[np.bool_]:
+    """Mask of the requests that a client cancelled or the server timed out."""
+    mask: NDArray[np.bool_] = np.isin(requests["status"], ("cancelled", "timed_out"))
+    return mask
+
+
 def itl_statistics(bins: NDArray[Any], counts: NDArray[Any], requests: Columns) -> dict[str, float]:
     """Mean, median, std and percentiles of the gaps between tokens, pooled over requests, in seconds.
 

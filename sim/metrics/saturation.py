@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sim.metrics.context import Columns, Floats, RunContext
-from sim.metrics.series import requests_between
+from sim.metrics.series import requests_between, waiting_ends
 
 _BLOCKS = 10
 _FEWEST_REQUESTS = 20
@@ -35,7 +35,7 @@ NOT_SATURATED = Saturation(False, 0, 0.0, 0.0, 0.0, "")
 def saturation(requests: Columns, context: RunContext) -> Saturation:
     """Judge whether an open-loop run offers more work than the cluster can do.
 
-    A request waits from its arrival until its first step. Over the last half of the arrival
+    A request waits from its arrival until its first step, or until it is given up. Over the last half of the arrival
     period, cut into 10 blocks, a straight line is fitted to the mean number waiting. The run is
     saturated when all four hold:
 
@@ -52,7 +52,7 @@ def saturation(requests: Columns, context: RunContext) -> Saturation:
     entered = requests["status"] != "rejected"
     if context.closed_loop:
         return NOT_SATURATED
-    return queue_growth(requests["arrival_s"][entered], requests["scheduled_s"][entered])
+    return queue_growth(requests["arrival_s"][entered], waiting_ends(requests)[entered])
 
 
 def queue_growth(arrival: Floats, scheduled: Floats) -> Saturation:

@@ -84,6 +84,12 @@ def peak(*changes: tuple[Floats, NDArray[Any] | int]) -> int:
     return max(0, int(level[lasting].max()))
 
 
+def waiting_ends(requests: Columns) -> Floats:
+    """When each request got into its first step, or was given up in the queue; NaN if neither."""
+    scheduled = requests["scheduled_s"]
+    return np.where(np.isnan(scheduled), requests["finish_s"], scheduled)
+
+
 def system_intervals(requests: Columns, makespan_s: float) -> tuple[Floats, Floats]:
     """Arrival and departure of every request that was taken in; the unfinished leave at the makespan."""
     entered = requests["status"] != "rejected"

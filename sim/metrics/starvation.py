@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from sim.metrics.context import Columns, Floats
 from sim.metrics.numbers import describe, ratio
+from sim.metrics.series import waiting_ends
 
 STARVED_TIMES = 10
 """A starved request waited longer than this many median waits and was overtaken at least so often."""
@@ -19,8 +20,7 @@ def waited_s(requests: Columns) -> Floats:
 
     NaN for the rejected.
     """
-    until = np.where(np.isnan(requests["scheduled_s"]), requests["finish_s"], requests["scheduled_s"])
-    return np.where(requests["status"] == "rejected", np.nan, until - requests["arrival_s"])
+    return np.where(requests["status"] == "rejected", np.nan, waiting_ends(requests) - requests["arrival_s"])
 
 
 def overtaken(requests: Columns) -> NDArray[np.int64]:

@@ -10,12 +10,13 @@ from sim.metrics.context import Columns, RunContext
 from sim.metrics.fairness import fairness
 from sim.metrics.gpu_time import fractions, gpu_time
 from sim.metrics.invariants import check_causality, littles_law
-from sim.metrics.latency import completed, itl_statistics, latency_columns
+from sim.metrics.latency import completed, given_up, itl_statistics, latency_columns
 from sim.metrics.numbers import describe, json_ready
 from sim.metrics.saturation import saturation
 from sim.metrics.starvation import by_group, starvation
 from sim.metrics.throughput import max_output_tokens_per_s, throughput
 from sim.metrics.utilisation import cost, engine_load, model_utilisation
+from sim.record import STATUS
 
 _LATENCIES = {"ttft": "ttft_s", "tpot": "tpot_s", "e2el": "e2e_s", "queue_wait": "queue_wait_s"}
 
@@ -59,6 +60,7 @@ def summarize(
         **model_utilisation(steps, context),
         **engine_load(requests, steps, context),
         **cost(requests, context),
+        "given_up_output_tokens": int(requests["generated_tokens"][given_up(requests)].sum()),
         **starvation(requests),
         "by_priority": by_group(requests, "priority"),
         "by_tenant": by_group(requests, "tenant", dict(enumerate(context.tenants))),
@@ -89,5 +91,5 @@ def _latency_fields(requests: Columns, itl_bins: NDArray[Any], itl_counts: NDArr
 def _counts(requests: Columns) -> dict[str, int]:
     """How many requests there were and how they ended, measured or not."""
     status = requests["status"]
-    ends = {name: int(np.sum(status == name)) for name in ("finished", "rejected", "unfinished")}
+    ends = {name: int(np.sum(status == name)) for name in STATUS}
     return {"total": len(status), **ends}

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.metrics.context import Columns, Floats, RunContext
-from sim.metrics.latency import completed
+from sim.metrics.latency import completed, given_up
 from sim.metrics.numbers import ratio
 from sim.metrics.series import RowIntegrator, peak
 
@@ -15,9 +15,9 @@ from sim.metrics.series import RowIntegrator, peak
 def throughput(requests: Columns, latencies: dict[str, Floats], context: RunContext) -> dict[str, Any]:
     """Counts and rates of measured requests over `duration` = first arrival to last finish among them.
 
-    `failed` counts the rejected. `max_concurrent_requests` is exact; vLLM counts every request that
-    touches a whole second, which is at least as many. `request_goodput` and `slo_attainment` are
-    None without an SLO.
+    `failed` counts the rejected, the cancelled and the timed out. `max_concurrent_requests` is exact; vLLM counts
+    every request that touches a whole second, which is at least as many. `request_goodput` and `slo_attainment`
+    are None without an SLO.
     """
     measured = requests["measured"].astype(bool)
     done = completed(requests)
@@ -30,7 +30,7 @@ def throughput(requests: Columns, latencies: dict[str, Floats], context: RunCont
         "num_prompts": int(measured.sum()),
         "duration": duration,
         "completed": int(done.sum()),
-        "failed": int((measured & (requests["status"] == "rejected")).sum()),
+        "failed": int((measured & ((requests["status"] == "rejected") | given_up(requests))).sum()),
         "total_input_tokens": inputs,
         "total_output_tokens": outputs,
         "request_throughput": ratio(int(done.sum()), duration),

@@ -91,8 +91,11 @@ def _groups(summary: Summary) -> Iterable[RenderableType]:
 def _traffic(summary: Summary) -> Iterable[tuple[str, str]]:
     counts = summary["requests"]
     ended = [f"{count(counts['finished'])} finished"]
-    ended += [f"{count(counts[name])} {name}" for name in ("rejected", "unfinished") if counts[name]]
+    others = ("rejected", "cancelled", "timed_out", "unfinished")
+    ended += [f"{count(counts[name])} {name.replace('_', ' ')}" for name in others if counts.get(name)]
     yield "requests", ", ".join(ended)
+    if summary.get("given_up_output_tokens"):
+        yield "given up", f"{number(summary['given_up_output_tokens'])} output tokens computed for nobody"
     if summary["num_prompts"] != counts["total"]:
         yield "measured", f"{count(summary['num_prompts'])} of {count(counts['total'])}"
     yield "duration", duration(summary["duration"])

@@ -14,13 +14,14 @@ from sim.quantity import Seconds
 from sim.streams import stream
 from sim.workload.content import Named
 from sim.workload.fields import NonNegative, Positive
+from sim.workload.giveup import GiveUp
 from sim.workload.points import MAX_REQUESTS, UserLoop
 from sim.workload.prefixes.repeated_prompts import RepeatedPrompts
 from sim.workload.table import MAX_TOKENS, ONE_TENANT, ClosedLoop, Floats, Ints, RequestTable, rounded
 
 _SYNTHETIC = (
     "arrivals", "prompt_tokens", "output_tokens", "lengths", "requests", "duration", "prefix", "priorities",
-    "tenants",
+    "tenants", "patience",
 )  # fmt: skip
 
 
@@ -45,6 +46,8 @@ class Workload(BaseModel):
     """Priority value -> weight; lower values are more urgent."""
     tenants: Annotated[dict[str, Positive], Field(min_length=1)] | None = None
     """Tenant -> weight: whose request each one is."""
+    patience: Annotated[Any, Choice("sim.workload.patience")] | None = None
+    """When clients cancel their requests; default: never."""
     prediction_error: NonNegative = 0.0
     """How wrong schedulers guess output lengths: the standard deviation of ln(guess / truth); 0: they know."""
     load: Positive = 1.0
@@ -103,6 +106,7 @@ class Workload(BaseModel):
         named = Named(prompts, None)
         if self.prefix is not None:
             named = self.prefix.share(stream(seed, "workload.prefix"), prompts)
+        gives_up = GiveUp() if self.patience is None else self.patience.draw(stream(seed, "workload.patience"), count)
         table = RequestTable(
             arrival_s=arrival_s,
             prompt_tokens=named.prompt_tokens,
@@ -112,6 +116,8 @@ class Workload(BaseModel):
             closed_loop=loop,
             tenant=self._tenants(seed, count),
             tenants=tuple(self.tenants or (ONE_TENANT,)),
+            cancel_after_s=gives_up.after_s,
+            cancel_after_tokens=gives_up.after_tokens,
             source="synthetic",
         )
         table.check()

@@ -46,8 +46,10 @@ class RequestTable:
     i8[n] at least 1, priority i8[n] (lower is more urgent), segments None when no request shares content,
     else n entries whose lengths add up to the prompt's. tenant i8[n] indexes the names in `tenants` (None: all
     are the first's); predicted_tokens i8[n] is the output length that a scheduler expects (None: the true
-    one). `skipped_rows` counts the rows of a trace that
-    were left out as unusable, `notes` are told with the result, `source` says where the rows come from.
+    one). cancel_after_s f8[n] is how long a client waits for the whole answer, infinite where it waits for ever,
+    and cancel_after_tokens i8[n] after how many tokens it stops reading (None: nobody gives up). `skipped_rows`
+    counts the rows of a trace that were left out as unusable, `notes` are told with the result, `source` says
+    where the rows come from.
     """
 
     arrival_s: Floats
@@ -59,6 +61,8 @@ class RequestTable:
     tenant: Ints | None = None
     tenants: tuple[str, ...] = (ONE_TENANT,)
     predicted_tokens: Ints | None = None
+    cancel_after_s: Floats | None = None
+    cancel_after_tokens: Ints | None = None
     skipped_rows: int = 0
     notes: tuple[str, ...] = ()
     source: str = ""
@@ -75,6 +79,8 @@ class RequestTable:
         source: str = "given in Python",
         tenant: Sequence[str] | None = None,
         predicted_tokens: ArrayLike | None = None,
+        cancel_after_s: ArrayLike | None = None,
+        cancel_after_tokens: ArrayLike | None = None,
     ) -> "RequestTable":
         """A checked table from anything array-like; times are rounded to 1e-9 s, priority defaults to 0.
 
@@ -92,6 +98,8 @@ class RequestTable:
             tenant=codes,
             tenants=names or (ONE_TENANT,),
             predicted_tokens=None if predicted_tokens is None else np.asarray(predicted_tokens, np.int64),
+            cancel_after_s=None if cancel_after_s is None else np.asarray(cancel_after_s, np.float64),
+            cancel_after_tokens=None if cancel_after_tokens is None else np.asarray(cancel_after_tokens, np.int64),
             source=source,
         )
         table.check()
@@ -117,7 +125,13 @@ class RequestTable:
             "output_tokens": np.int64,
             "priority": np.int64,
         }
-        kinds |= {name: np.int64 for name in ("tenant", "predicted_tokens") if getattr(self, name) is not None}
+        optional = {
+            "tenant": np.int64,
+            "predicted_tokens": np.int64,
+            "cancel_after_s": np.float64,
+            "cancel_after_tokens": np.int64,
+        }
+        kinds |= {name: kind for name, kind in optional.items() if getattr(self, name) is not None}
         for name, kind in kinds.items():
             column = getattr(self, name)
             if column.shape != (rows,) or column.dtype != kind:
@@ -137,7 +151,9 @@ class RequestTable:
         back = np.zeros(len(self.arrival_s), dtype=bool)
         back[1:] = self.arrival_s[1:] < self.arrival_s[:-1]
         _refuse("arrival_s", self.arrival_s, back, "at or after the time of the row before")
-        for name in ("prompt_tokens", "output_tokens", "predicted_tokens"):
+        if (after := self.cancel_after_s) is not None:
+            _refuse("cancel_after_s", after, ~(after > 0), "a time above 0")
+        for name in ("prompt_tokens", "output_tokens", "predicted_tokens", "cancel_after_tokens"):
             if (column := getattr(self, name)) is None:
                 continue
             _refuse(name, column, (column < 1) | (column > MAX_TOKENS), f"1 to {MAX_TOKENS:,} tokens")

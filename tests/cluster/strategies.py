@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from sim import hardware, models
 from sim.batching.vllm_v1 import VllmV1
@@ -92,7 +93,7 @@ def cases(draw: st.DrawFn) -> Case:
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     # On a binary grid arrivals coincide with each other and, with step times on it, with ends of steps.
     arrivals = np.cumsum(rng.exponential(draw(st.sampled_from([1e-4, 0.02, 0.3])), count))
-    if draw(st.booleans()):
+    if on_grid := draw(st.booleans()):
         arrivals = np.round(arrivals * 64) / 64
     # Short prompts with long answers outgrow the memory they were admitted to, and preempt.
     longest = draw(st.sampled_from([(10, 150), (40, 100), (60, 20), (150, 50), (LONGEST + 20, 2)]))
@@ -118,6 +119,8 @@ def cases(draw: st.DrawFn) -> Case:
         RequestTable.of(
             arrivals, prompts, answers, rng.integers(0, 3, count), segments=segments, closed_loop=loop,
             tenant=[f"t{k}" for k in rng.integers(0, 3, count)], predicted_tokens=rng.integers(1, 150, count),
+            cancel_after_s=_patience(rng, count, on_grid) if draw(st.sampled_from([False, False, True])) else None,
+            cancel_after_tokens=rng.integers(1, 60, count) if draw(st.sampled_from([False, False, True])) else None,
         ),
         draw(st.sampled_from(TIMERS)),
         {
@@ -129,6 +132,8 @@ def cases(draw: st.DrawFn) -> Case:
             "router": router,
             "request_overhead_s": draw(st.sampled_from([0.0, 0.004, 1 / 64])),
             "output_overhead_s": draw(st.sampled_from([0.0, 1e-4])),
+            "request_timeout_s": draw(st.sampled_from([None, None, 0.25, 1.0])),
+            "queue_timeout_s": draw(st.sampled_from([None, None, 1 / 64, 0.2])),
             "warmup_s": draw(st.sampled_from([0.0, 0.1])),
             "limits": {
                 "max_model_len": LONGEST,
@@ -145,6 +150,12 @@ def cases(draw: st.DrawFn) -> Case:
             },
         },
     )  # fmt: skip
+
+
+def _patience(rng: np.random.Generator, count: int, on_grid: bool) -> NDArray[np.float64]:
+    times = rng.exponential(rng.choice([0.05, 0.5, 3.0]), count) + 1e-6
+    times = np.ceil(times * 64) / 64 if on_grid else times
+    return np.where(rng.random(count) < 0.3, np.inf, times)
 
 
 def _content(rng: np.random.Generator, prompt: int) -> Segments | None:
