@@ -223,25 +223,37 @@ class Engine:
         finished = self.decoders.tick(steps) if plan.decodes else []
         for request in finished:
             self._follow(request)
-        for request, _, _ in plan.chunks:
-            if request.computed_tokens < request.prompt_tokens + request.generated_tokens:
-                continue
-            plan.sampled.append(request)
-            plan.landing.append(request)
-            request.generated_tokens += 1
-            request.pending_tokens += 1
-            if request.generated_tokens == request.output_tokens:
-                del self.prefilling[request]
-                finished.append(request)
-            elif self.group_decodes:
-                del self.prefilling[request]
-                self.decoders.join(request)
+        finished += self.sample(plan)
         if len(finished) > 1:
             finished.sort(key=_seat)
         self.leaving += len(finished)
         for request in finished:
             self.done_tokens += request.computed_tokens
         return finished
+
+    def sample(self, plan: StepPlan) -> list[Request]:
+        """Give the requests of finished chunks their tokens; return those that are done."""
+        finished = []
+        for request, _, _ in plan.chunks:
+            if request.computed_tokens < request.prompt_tokens + request.generated_tokens:
+                continue
+            if self._note_tokens(plan, request, 1):
+                finished.append(request)
+            elif self.group_decodes:
+                del self.prefilling[request]
+                self.decoders.join(request)
+        return finished
+
+    def _note_tokens(self, plan: StepPlan, request: Request, tokens: int) -> bool:
+        """Count a request's new tokens; True if they were its last, and it is no longer scheduled."""
+        plan.sampled.append(request)
+        plan.landing.append(request)
+        request.generated_tokens += tokens
+        request.pending_tokens += 1
+        done = request.generated_tokens == request.output_tokens
+        if done:
+            del self.prefilling[request]
+        return done
 
     def land(self, plan: StepPlan, finished: list[Request]) -> None:
         """The oldest step under way has ended: its tokens are known, and the finished leave."""
@@ -250,7 +262,7 @@ class Engine:
             for request, new, before in plan.chunks:
                 decodes = new == 1 and before >= request.prompt_tokens
                 if request in self.running and not decodes:
-                    self.kv.landed(request, before + new)
+                    self.kv.landed(request, before + plan.gained.get(request, new))
         known = []
         for request in plan.landing:
             request.pending_tokens -= 1

@@ -20,7 +20,8 @@ class StepPlan:
     `admitted` requests were scheduled for the first time, `resumed` ones again after a preemption;
     `preempted` ones lost their blocks; `regrouped` ones left the decode group to be scheduled one by one.
     `sampled` is filled when the step is launched: the requests of chunks that get a token from it. `landing`
-    are all that are still to learn theirs when it lands, but for members of the decode group.
+    are all that are still to learn theirs when it lands, but for members of the decode group. `gained` says how
+    many tokens those got that had drafts to check; the rest of their chunks was computed in vain.
 
     An empty plan may `hold`: nothing is to run before that request has waited so long, or another arrives.
     A batch may be padded: every chunk is then as long as `padded_prompt_tokens`, and `padding_decodes` more
@@ -28,7 +29,7 @@ class StepPlan:
     """
 
     __slots__ = (
-        "admitted", "chunks", "decode_context_tokens", "decodes", "hold", "landing", "padded_prompt_tokens",
+        "admitted", "chunks", "decode_context_tokens", "decodes", "gained", "hold", "landing", "padded_prompt_tokens",
         "padding_context_tokens", "padding_decodes", "preempted", "regrouped", "resumed", "sampled",
     )  # fmt: skip
 
@@ -46,6 +47,7 @@ class StepPlan:
         self.regrouped: list[Request] = []
         self.sampled: list[Request] = []
         self.landing: list[Request] = []
+        self.gained: dict[Request, int] = {}
 
     @property
     def is_empty(self) -> bool:
@@ -70,7 +72,8 @@ class StepPlan:
     def padding_tokens(self) -> int:
         """Tokens computed for nobody."""
         filling = [self.padded_prompt_tokens - new for _, new, _ in self.chunks] if self.padded_prompt_tokens else ()
-        return self.padding_decodes + sum(filling)
+        refused = sum(new - self.gained[request] for request, new, _ in self.chunks if request in self.gained)
+        return self.padding_decodes + sum(filling) + refused
 
     def shape(self) -> BatchShape:
         """The batch as the GPU sees it, padding included, which is all that its step time depends on.
@@ -80,11 +83,16 @@ class StepPlan:
         decodes = sampled = self.decodes + self.padding_decodes
         context = self.decode_context_tokens + self.padding_context_tokens
         prefills = []
+        outputs = output_context = 0
         for request, new, before in self.chunks:
             if new == 1 and before >= request.prompt_tokens:
                 decodes += 1
                 context += before + 1
             else:
                 prefills.append((self.padded_prompt_tokens or new, before))
-            sampled += before + new == request.prompt_tokens + request.generated_tokens
-        return BatchShape(prefills, decodes, context, sampled)
+            drafts = before + new - request.prompt_tokens - request.generated_tokens
+            if drafts >= 0:
+                sampled += 1 + drafts
+                outputs += 1
+                output_context += before + new
+        return BatchShape(prefills, decodes, context, sampled, outputs, output_context)

@@ -172,6 +172,12 @@ class StepLog:
         prefills = prefill_tokens = prefill_context = pairs = 0
         for request, new, before in plan.chunks:
             after = before + new
+            if request in plan.gained:
+                new = plan.gained[request]  # what was refused is padding
+                decodes += new
+                sampled += new - 1
+                context += new * before + new * (new + 1) // 2
+                continue
             if new == 1 and before >= request.prompt_tokens:
                 decodes += 1
                 context += after

@@ -24,11 +24,11 @@ class Request:
     """
 
     __slots__ = (
-        "arrival_s", "block_keys", "blocks", "cached_tokens", "computed_tokens", "ends_as", "finish_s", "first_token_s",
-        "generated_tokens", "high_water_tokens", "id", "keyed_tokens", "last_token_s", "lead", "measured",
-        "output_name", "output_tokens", "patience_s", "pending_tokens", "predicted_tokens", "preemptions", "priority",
-        "private_run", "prompt_tokens", "queued_s", "recomputed_tokens", "scheduled_s", "seat", "segments",
-        "tenant",
+        "arrival_s", "block_keys", "blocks", "cached_tokens", "computed_tokens", "draft_tokens", "ends_as",
+        "finish_s", "first_token_s", "generated_tokens", "high_water_tokens", "id", "keyed_tokens", "last_token_s",
+        "lead", "measured", "output_name", "output_tokens", "patience_s", "pending_tokens", "predicted_tokens",
+        "preemptions", "priority", "private_run", "prompt_tokens", "queued_s", "recomputed_tokens", "scheduled_s",
+        "seat", "segments", "tenant",
     )  # fmt: skip
 
     def __init__(
@@ -62,6 +62,7 @@ class Request:
         self.generated_tokens = 0  # those of steps still under way included
         self.pending_tokens = 0  # of these, the ones whose step is under way, so that nobody knows them yet
         self.keyed_tokens = 0  # computed tokens that were known: the full blocks of these have a key
+        self.draft_tokens = 0  # guesses behind the known tokens, to be computed and checked with them
         self.cached_tokens = 0  # tokens that a prefix hit spared
         self.recomputed_tokens = 0
         self.high_water_tokens = 0  # the most tokens ever computed before a preemption

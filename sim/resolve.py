@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,11 @@ from sim.engine import EngineLimits
 from sim.errors import ScenarioError, ServecastError
 from sim.kvcache.capacity import MemorySplit, split_memory
 from sim.latency import EngineTiming, StepTimer, TimerContext, default_cudagraph_sizes
+from sim.latency.drafting import DraftingTimer, FlatDrafter, ModelDrafter
 from sim.models import Model
 from sim.scenario import Engine, Scenario
+from sim.speculating import Speculation, SpeculativeEngine
+from sim.streams import stream
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,7 @@ class Setup:
     limits: EngineLimits
     memory: MemorySplit
     timing: EngineTiming
+    draft_model: Model | None = None
 
     @property
     def price_usd_per_gpu_hour(self) -> float | None:
@@ -50,12 +54,28 @@ class Setup:
             timing=self.timing,
         )
         timer: StepTimer = self.scenario.latency.build(context)
-        return timer
+        if (speculative := self.scenario.engine.speculative) is None:
+            return timer
+        count = speculative.num_speculative_tokens
+        if self.draft_model is None:
+            return DraftingTimer(timer, FlatDrafter(speculative.draft_token or 0.0, count))
+        # The host's work is the model's; the drafter only launches.
+        timing = replace(self.timing, host_step_s=0.0, host_seq_s=0.0, host_exposed_s=0.0, overlap=False)
+        drafting = replace(context, model=self.draft_model, timing=timing)
+        return DraftingTimer(timer, ModelDrafter(self.scenario.latency.build(drafting), count))
 
     def make_engine(self) -> Replica:
         """A fresh engine for one replica."""
         engine: Any = self.scenario.engine  # resolved: no choice is None
-        return Replica(self.limits, engine.batching, engine.ordering, kv_cache=engine.kv_cache)
+        parts = (self.limits, engine.batching, engine.ordering)
+        if (speculative := engine.speculative) is None:
+            return Replica(*parts, kv_cache=engine.kv_cache)
+        speculation = Speculation(
+            speculative.num_speculative_tokens,
+            speculative.acceptance_rate,
+            int(stream(self.scenario.seed, "speculation").integers(1 << 62)),
+        )
+        return SpeculativeEngine(*parts, kv_cache=engine.kv_cache, speculation=speculation)
 
 
 def resolve(scenario: Scenario) -> Setup:
@@ -72,6 +92,7 @@ def resolve(scenario: Scenario) -> Setup:
         model.check_tp(scenario.cluster.tensor_parallel)
     with _at(scenario, "engine"):
         values = _filled(scenario.engine, model, profile)
+    draft_model = _draft_model(scenario)
     memory = split_memory(
         model,
         profile,
@@ -84,6 +105,7 @@ def resolve(scenario: Scenario) -> Setup:
         max_model_len=values["max_model_len"],
         block_size=values["block_size"],
         num_gpu_blocks=values["num_gpu_blocks_override"],
+        draft=draft_model,
     )
     engine = Engine.model_validate(values)
     return Setup(
@@ -93,7 +115,18 @@ def resolve(scenario: Scenario) -> Setup:
         limits=_limits(engine, memory),
         memory=memory,
         timing=_timing(engine),
+        draft_model=draft_model,
     )
+
+
+def _draft_model(scenario: Scenario) -> Model | None:
+    speculative = scenario.engine.speculative
+    if speculative is None or speculative.draft_model is None:
+        return None
+    with _at(scenario, "engine.speculative.draft_model"):
+        draft = models.load(_named_or_path(scenario, speculative.draft_model, models.builtin_names()))
+        draft.check_tp(scenario.cluster.tensor_parallel)
+    return draft
 
 
 @contextmanager
@@ -128,6 +161,9 @@ def _filled(engine: Engine, model: Model, profile: hardware.Profile) -> dict[str
             f"batching {choice.name_of(batching)} cannot decide a step while one is under way; "
             "set async_scheduling to false, or leave it out"
         )
+    if engine.speculative is not None:
+        _refuse_speculation(engine, batching)
+        ahead = False
     values["async_scheduling"] = values["async_scheduling"] and ahead
     splits = values["enable_chunked_prefill"] and not whole_prompts
     longest = values["max_model_len"] = engine.max_model_len or model.max_position
@@ -149,6 +185,19 @@ def _filled(engine: Engine, model: Model, profile: hardware.Profile) -> dict[str
         sizes = default_cudagraph_sizes(values["max_num_seqs"], values["max_num_batched_tokens"])
         values["cudagraph_capture_sizes"] = sizes
     return values
+
+
+def _refuse_speculation(engine: Engine, batching: Any) -> None:
+    if not getattr(batching, "schedules_drafts", False):
+        raise ScenarioError(
+            f"batching {choice.name_of(batching)} does not schedule drafts to check; use vllm_v1, or leave out "
+            "speculative"
+        )
+    if engine.async_scheduling:
+        raise ScenarioError(
+            "speculative needs the tokens of a step before the next is decided; set async_scheduling to false, or "
+            "leave it out"
+        )
 
 
 def _refuse_what_the_engine_refuses(values: dict[str, Any], splits: bool) -> None:

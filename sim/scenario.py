@@ -75,6 +75,27 @@ def _dtype(value: Any) -> Any:
     return names.get(value, value) if isinstance(value, str) else value
 
 
+class Speculative(Section):
+    """Speculative decoding: drafts that a step of the model checks all at once (vLLM: --speculative-config)."""
+
+    num_speculative_tokens: Count
+    """Tokens that are drafted for a request and step."""
+    acceptance_rate: Annotated[float, Field(ge=0, le=1)]
+    """The chance of each draft to be accepted, if those before it were: of your model and traffic, not known here."""
+    draft_model: str | None = None
+    """The model that drafts: a built-in by name, or the path of a config.json; on the same GPUs, in the same dtype."""
+    draft_token: Seconds | None = None
+    """Instead of a model: the time of one draft for the whole batch (a small head; n-gram look-up: 0s)."""
+
+    @model_validator(mode="after")
+    def _one_drafter(self) -> Self:
+        if (self.draft_model is None) == (self.draft_token is None):
+            raise ValueError(
+                "give draft_model: (a model that drafts) or draft_token: (the time of a draft), one of them"
+            )
+        return self
+
+
 class Engine(Section):
     """The serving engine: a preset, and what differs from it. Keys without a value take the preset's."""
 
@@ -118,6 +139,8 @@ class Engine(Section):
     """Number format of the weight matrices."""
     kv_cache_dtype: Annotated[Literal["auto", "bf16", "fp16", "fp8"], BeforeValidator(_dtype)] | None = None
     """Number format of the KV cache; auto: as dtype."""
+    speculative: Speculative | None = None
+    """Speculative decoding; default: none."""
     async_scheduling: bool | None = None
     """Decide a step while the one before it runs: hides the host's work; new requests wait one step more."""
     cudagraph_capture_sizes: tuple[Count, ...] | None = None

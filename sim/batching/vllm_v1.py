@@ -19,6 +19,8 @@ from sim.request import Request
 class VllmV1:
     """Continuous batching with chunked prefill and preemption by recomputation."""
 
+    schedules_drafts: ClassVar[bool] = True
+
     decides_ahead: ClassVar[bool] = True
 
     def plan(self, engine: Engine) -> StepPlan:
@@ -106,7 +108,7 @@ def _one_by_one(engine: Engine, plan: StepPlan, budget: int, threshold: int) -> 
         if request.generated_tokens == request.output_tokens:  # its last token is under way
             index += 1
             continue
-        new = request.known_tokens - request.computed_tokens
+        new = request.known_tokens + request.draft_tokens - request.computed_tokens
         if 0 < threshold < new:
             new = threshold
         new = min(new, budget, engine.limits.max_model_len - request.computed_tokens - 1)

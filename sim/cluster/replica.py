@@ -236,8 +236,8 @@ class Replica:
         window_s = 0.0 if self._held_since is None else start_s - self._held_since
         self._held_since = None
         end_s = start_s + time.total_s
-        delivered_s = end_s + self.output_overhead_s * (shape.sampled - plan.padding_decodes)
         finished = engine.launch(plan)
+        delivered_s = end_s + self.output_overhead_s * (plan.decodes + len(plan.sampled))
         if plan.decodes:
             self._count_gaps(end_s, time.total_s, decoding)
             self._decoded_s = end_s

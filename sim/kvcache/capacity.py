@@ -87,13 +87,15 @@ def split_memory(
     max_model_len: int | None = None,
     block_size: int = 16,
     num_gpu_blocks: int | None = None,
+    draft: Model | None = None,
 ) -> MemorySplit:
     """Divide a GPU's memory as vLLM does: memory x utilisation - weights - activations - runtime = KV cache.
 
     max_model_len: default is the model's own context length. num_gpu_blocks: the count that a real engine
-    logged (null block included), instead of the derived one. Raises CapacityError, with the arithmetic and
-    the mend, if the weights leave no room or one request of max_model_len does not fit; ModelError for a
-    tensor_parallel or dtype that the model does not take.
+    logged (null block included), instead of the derived one. draft: a model that drafts for it, whose weights
+    and KV of the same tokens lie beside its own. Raises CapacityError, with the arithmetic and the mend, if the
+    weights leave no room or one request of max_model_len does not fit; ModelError for a tensor_parallel or dtype
+    that the model does not take.
     """
     split = _split(
         model,
@@ -106,6 +108,7 @@ def split_memory(
         max_num_seqs,
         block_size,
         num_gpu_blocks,
+        draft,
     )
     longest = model.max_position if max_model_len is None else max_model_len
     if num_gpu_blocks is not None and num_gpu_blocks * split.bytes_per_block > max(split.room_bytes, 0):
@@ -130,6 +133,7 @@ def split_memory(
             max_num_seqs,
             block_size,
             None,
+            draft,
         )
         return other.usable_tokens >= longest
 
@@ -166,15 +170,17 @@ def _split(
     max_num_seqs: int,
     block_size: int,
     num_gpu_blocks: int | None,
+    draft: Model | None,
 ) -> MemorySplit:
-    weights = model.weight_bytes(weight_dtype, tp)
+    held = [model] if draft is None else [model, draft]
+    weights = sum(one.weight_bytes(weight_dtype, tp) for one in held)
     activations = activation_bytes(model, tp, max_num_batched_tokens, max_num_seqs)
     runtime = RUNTIME_BYTES + COLLECTIVE_BYTES.get(tp, COLLECTIVE_BYTES[8])
     left = int(profile.memory_bytes * utilization) - weights - activations - runtime
-    per_block = block_size * model.kv_bytes_per_token(kv_dtype, tp)
+    per_block = block_size * sum(one.kv_bytes_per_token(kv_dtype, tp) for one in held)
     derived = max(0, left) // per_block
     return MemorySplit(
-        model=model.name,
+        model=" and ".join(one.name for one in held),
         gpu=profile.name,
         tensor_parallel=tp,
         weight_dtype=weight_dtype,

@@ -118,6 +118,10 @@ class ContiguousKVCache:
         """Count the tokens; their room is there."""
         request.computed_tokens += new_tokens
 
+    def shrink(self, request: Request, tokens: int) -> None:
+        """Count the tokens as not computed; their room stays."""
+        request.computed_tokens -= tokens
+
     def take(self, blocks: int) -> None:
         """Nothing: members of the decode group need no blocks."""
 

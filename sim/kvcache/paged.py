@@ -201,6 +201,14 @@ class PagedKVCache:
         known = request.known_tokens - request.pending_tokens
         self.key(request, after if after < known else known)
 
+    def shrink(self, request: Request, tokens: int) -> None:
+        """Count the last tokens as not computed, and free the blocks behind; none of those has a key."""
+        before = request.computed_tokens
+        request.computed_tokens = before - tokens
+        blocks = self.blocks_for(before) - self.blocks_for(request.computed_tokens)
+        self.free_blocks += blocks
+        self.unkeyed_blocks += blocks
+
     def key(self, request: Request, tokens: int) -> None:
         """The request's first `tokens` tokens are known: its full blocks up to there have a key now."""
         if tokens > request.keyed_tokens:

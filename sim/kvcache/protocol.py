@@ -104,6 +104,10 @@ class KVCache(Protocol):
         """
         ...
 
+    def shrink(self, request: Request, tokens: int) -> None:
+        """Count the last `tokens` tokens, which were computed and never known, as not computed."""
+        ...
+
     def take(self, blocks: int) -> None:
         """Hand out blocks to the members of the decode group, who grow together."""
         ...

@@ -200,6 +200,11 @@ class RadixKVCache:
         self.take(self.growth_blocks(request, new_tokens))
         request.computed_tokens += new_tokens
 
+    def shrink(self, request: Request, tokens: int) -> None:
+        """Count the last tokens, which are in no node, as not computed, and free the pages behind."""
+        self.empty_blocks -= self.growth_blocks(request, -tokens)
+        request.computed_tokens -= tokens
+
     def take(self, blocks: int) -> None:
         """Hand out empty pages, and evict whole leaves while they do not suffice."""
         if blocks > self.empty_blocks:

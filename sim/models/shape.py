@@ -11,13 +11,16 @@ class BatchShape:
     prefills: one (new_tokens, context_tokens) per prefill chunk; context = KV tokens before the chunk.
     decodes: requests that add one token from one token.
     decode_context_tokens: KV tokens those attend to in total, the new token of each included.
-    sampled: rows that go through the LM head (finished prompts + decodes).
+    sampled: rows that go through the LM head (finished prompts + decodes, and with them the drafts they check).
+    outputs, output_context_tokens: requests outside `decodes` that get a token, and the KV tokens they then have.
     """
 
     prefills: Sequence[tuple[int, int]]
     decodes: int
     decode_context_tokens: int
     sampled: int
+    outputs: int = 0
+    output_context_tokens: int = 0
 
     @property
     def tokens(self) -> int:
