@@ -1,6 +1,7 @@
 """Lay one scenario's data over another's, and word what is wrong with the result."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from types import NoneType
 from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
@@ -21,9 +22,17 @@ _OTHER_NAMES = {
     "kv_blocks": "engine.num_gpu_blocks_override",
     "prefix_caching": "engine.enable_prefix_caching",
     "chunked_prefill": "engine.enable_chunked_prefill",
+    "speculative_config": "engine.speculative",
+    "request_timeout_s": "cluster.request_timeout",
     "e2e": "slo.e2el",
     "itl": "slo.tpot",
 }
+
+_NOT_MODELLED = {
+    **dict.fromkeys(("lora", "enable_lora", "max_loras", "max_lora_rank", "lora_modules"), "LoRA adapters are"),
+    **dict.fromkeys(("beam_width", "num_beams", "use_beam_search", "best_of"), "beam search and best-of are"),
+}
+"""Keys of engines that users may look for, and what they stand for."""
 
 
 def merge(model: type[BaseModel], layers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -40,8 +49,9 @@ def merge(model: type[BaseModel], layers: Sequence[Mapping[str, Any]]) -> dict[s
 
 
 def _over(kinds: list[Any], below: Any, above: Any) -> Any:
-    if above is None and not all(isinstance(kind, Choice) for kind in kinds):
+    if above is None and NoneType not in kinds and not all(isinstance(kind, Choice) for kind in kinds):
         return below or {}  # a section whose keys are all commented out
+    kinds = [kind for kind in kinds if kind is not NoneType]
     if not isinstance(above, Mapping) or below is None:
         return above
     for kind in kinds:
@@ -58,14 +68,21 @@ def _over(kinds: list[Any], below: Any, above: Any) -> Any:
 
 
 def _kinds(model: type[BaseModel], key: str) -> list[Any]:
-    """What may stand at `key`: the Choices and section models in its annotation."""
+    """What may stand at `key`: the Choices and section models in its annotation, and NoneType where null may."""
     field = model.model_fields.get(key)
     return [] if field is None else [*_inside(field.annotation), *(m for m in field.metadata if isinstance(m, Choice))]
+
+
+def _sections(model: type[BaseModel], key: str) -> Iterator[type[BaseModel]]:
+    """The section models that may stand at `key`."""
+    return (kind for kind in _kinds(model, key) if not isinstance(kind, Choice) and kind is not NoneType)
 
 
 def _inside(annotation: Any) -> Iterator[Any]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
+    elif annotation is NoneType:
+        yield NoneType
     elif get_origin(annotation) is Annotated:
         yield from (m for m in annotation.__metadata__ if isinstance(m, Choice))
         yield from _inside(annotation.__origin__)
@@ -106,18 +123,19 @@ def _sentence(model: type[BaseModel], path: KeyPath, problem: Any) -> str:
 def _mend(model: type[BaseModel], path: KeyPath) -> str:
     """A closing remark on an unknown key: the key that was meant, here or in another section."""
     *parents, key = path
+    if key in _NOT_MODELLED:
+        return f": {_NOT_MODELLED[key]} not modelled"
     if key in _OTHER_NAMES:
         return f"; here it is called {_OTHER_NAMES[key]}"
     section: type[BaseModel] | None = model
     for parent in parents:
-        kinds = [] if section is None else [k for k in _kinds(section, parent) if not isinstance(k, Choice)]
-        section = kinds[0] if kinds else None
+        section = None if section is None else next(_sections(section, parent), None)
     if section is None or key in section.model_fields:
         return ""
     hint = nearest(key, section.model_fields)
     for name in model.model_fields if "did you mean" not in hint else ():
-        for kind in _kinds(model, name):
-            if not isinstance(kind, Choice) and key in kind.model_fields:
+        for other in _sections(model, name):
+            if key in other.model_fields:
                 return f"; it belongs under {name}:"
     return hint
 

@@ -99,8 +99,8 @@ def test_the_resolved_scenario_says_everything_and_runs_to_the_same(tmp_path: Pa
     result = sim.run(BASE)
     said = result.scenario
     nothing = {key for key, value in said.engine.model_dump().items() if value is None}
-    # No lower limit is its value; KV blocks and the price follow from the GPU and are in the summary.
-    assert nothing == {"max_num_scheduled_tokens", "num_gpu_blocks_override"}
+    # No lower limit and no drafts are values; KV blocks and price follow from the GPU and are in the summary.
+    assert nothing == {"max_num_scheduled_tokens", "num_gpu_blocks_override", "speculative"}
     assert said.cluster.gpu_price_per_hour is None
     assert result.summary["memory_per_gpu"]["num_gpu_blocks"] == result.record.kv_blocks + 1
     assert said.engine.max_num_batched_tokens == 8192

@@ -200,3 +200,23 @@ def test_a_scenario_with_a_draft_model() -> None:
 def test_what_cannot_be_is_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ServecastError, match=message):
         run(SCENARIO | {"engine": changes})
+
+
+def test_variants_change_or_remove_speculation() -> None:
+    from sim import load
+
+    variants = {
+        "none": {"engine": {"speculative": None}},
+        "more": {"engine": {"speculative": {"acceptance_rate": 0.9}}},
+    }
+    scenario = load(SCENARIO | {"engine": {"speculative": DRAFTS}, "variants": variants})
+    assert scenario.variant("none").engine.speculative is None
+    more = scenario.variant("more").engine.speculative
+    assert more is not None
+    assert (more.acceptance_rate, more.num_speculative_tokens) == (0.9, 4)
+
+
+@pytest.mark.parametrize(("section", "key"), [("engine", "max_loras"), ("workload", "best_of")])
+def test_what_is_not_modelled_is_refused_by_name(section: str, key: str) -> None:
+    with pytest.raises(ServecastError, match=f"{section}.{key} is not a known key: .* are not modelled"):
+        run(SCENARIO, overrides=[f"{section}.{key}=2"])
