@@ -128,8 +128,11 @@ def simulate(
 
     steps = step_columns([replica.log for replica in fleet])
     bins, counts = gaps.histogram()
+    requests_columns = log.columns()
+    if table.prompts is not None:
+        requests_columns["prompt"] = table.prompts[requests_columns["id"]]
     return Record(
-        requests=log.columns(),
+        requests=requests_columns,
         steps=steps,
         itl_bins=bins,
         itl_counts=counts,

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sim.metrics.answers import all_answers
 from sim.metrics.context import Columns, RunContext
 from sim.metrics.fairness import fairness
 from sim.metrics.gpu_time import fractions, gpu_time
@@ -60,6 +61,7 @@ def summarize(
         **model_utilisation(steps, context),
         **engine_load(requests, steps, context),
         **cost(requests, context),
+        "all_answers": all_answers(requests),
         "given_up_output_tokens": int(requests["generated_tokens"][given_up(requests)].sum()),
         **starvation(requests),
         "by_priority": by_group(requests, "priority"),

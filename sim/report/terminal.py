@@ -94,6 +94,9 @@ def _traffic(summary: Summary) -> Iterable[tuple[str, str]]:
     others = ("rejected", "cancelled", "timed_out", "unfinished")
     ended += [f"{count(counts[name])} {name.replace('_', ' ')}" for name in others if counts.get(name)]
     yield "requests", ", ".join(ended)
+    if answers := summary.get("all_answers"):
+        mean, p99 = (milliseconds(answers[f"{statistic}_e2el_ms"]) for statistic in ("mean", "p99"))
+        yield "all answers", f"{mean} mean, {p99} p99 of {count(answers['completed'])} prompts"
     if summary.get("given_up_output_tokens"):
         yield "given up", f"{number(summary['given_up_output_tokens'])} output tokens computed for nobody"
     if summary["num_prompts"] != counts["total"]:

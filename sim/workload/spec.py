@@ -12,6 +12,7 @@ from sim.choice import Choice
 from sim.errors import ScenarioError
 from sim.quantity import Seconds
 from sim.streams import stream
+from sim.workload.answers import with_answers
 from sim.workload.content import Named
 from sim.workload.fields import NonNegative, Positive
 from sim.workload.giveup import GiveUp
@@ -48,6 +49,8 @@ class Workload(BaseModel):
     """Tenant -> weight: whose request each one is."""
     patience: Annotated[Any, Choice("sim.workload.patience")] | None = None
     """When clients cancel their requests; default: never."""
+    n: Annotated[int, Field(ge=1, le=1000)] = 1
+    """Answers to each prompt (OpenAI's and vLLM's n): requests that share their prompt's KV blocks."""
     prediction_error: NonNegative = 0.0
     """How wrong schedulers guess output lengths: the standard deviation of ln(guess / truth); 0: they know."""
     load: Positive = 1.0
@@ -66,6 +69,8 @@ class Workload(BaseModel):
             raise ValueError("give trace: (a file of requests) or arrivals: (a process that makes them)")
         self._check_lengths()
         if isinstance(self.arrivals, UserLoop):
+            if self.n > 1:
+                raise ValueError("users of a closed loop send one request at a time, so n must be 1")
             if self.requests is None or self.duration is not None:
                 raise ValueError("a closed loop sends requests as answers come, so it ends by requests:, not duration:")
         elif self.requests is None and self.duration is None:
@@ -97,7 +102,8 @@ class Workload(BaseModel):
 
     def _table(self, seed: int, base_dir: Path) -> RequestTable:
         if self.trace is not None:
-            return self._predicted(_located(self.trace, base_dir).read(), seed)
+            table: RequestTable = _located(self.trace, base_dir).read()
+            return self._predicted(table if self.n == 1 else with_answers(table, self.n, None), seed)
         arrival_s, loop = self._arrivals(seed)
         count = len(arrival_s)
         if count == 0:
@@ -121,6 +127,12 @@ class Workload(BaseModel):
             source="synthetic",
         )
         table.check()
+        if self.n > 1:
+            drawn = None
+            if self.output_tokens is not None:
+                lengths = _located(self.output_tokens, base_dir)
+                drawn = lengths.draw(stream(seed, "workload.output_tokens"), count * self.n)
+            table = with_answers(table, self.n, drawn)
         return self._predicted(table, seed)
 
     def _arrivals(self, seed: int) -> tuple[Floats, ClosedLoop | None]:

@@ -47,7 +47,8 @@ class RequestTable:
     else n entries whose lengths add up to the prompt's. tenant i8[n] indexes the names in `tenants` (None: all
     are the first's); predicted_tokens i8[n] is the output length that a scheduler expects (None: the true
     one). cancel_after_s f8[n] is how long a client waits for the whole answer, infinite where it waits for ever,
-    and cancel_after_tokens i8[n] after how many tokens it stops reading (None: nobody gives up). `skipped_rows`
+    and cancel_after_tokens i8[n] after how many tokens it stops reading (None: nobody gives up). prompts i8[n]
+    numbers the prompts where some have several answers, each of which is a row (None: each has one). `skipped_rows`
     counts the rows of a trace that were left out as unusable, `notes` are told with the result, `source` says
     where the rows come from.
     """
@@ -63,6 +64,7 @@ class RequestTable:
     predicted_tokens: Ints | None = None
     cancel_after_s: Floats | None = None
     cancel_after_tokens: Ints | None = None
+    prompts: Ints | None = None
     skipped_rows: int = 0
     notes: tuple[str, ...] = ()
     source: str = ""
