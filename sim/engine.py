@@ -260,9 +260,9 @@ class Engine:
         self.under_way.remove(plan)
         if self.kv.lands:
             for request, new, before in plan.chunks:
-                decodes = new == 1 and before >= request.prompt_tokens
+                decodes = request in plan.gained or (new == 1 and before >= request.prompt_tokens)
                 if request in self.running and not decodes:
-                    self.kv.landed(request, before + plan.gained.get(request, new))
+                    self.kv.landed(request, before + new)
         known = []
         for request in plan.landing:
             request.pending_tokens -= 1

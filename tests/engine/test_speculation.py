@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 
 from sim import run
 from sim.batching.vllm_v1 import VllmV1
+from sim.choice import name_of, options
 from sim.cluster.simulate import simulate
 from sim.engine import EngineLimits
 from sim.errors import ServecastError
+from sim.kvcache.paged import Paged
 from sim.latency.drafting import DraftingTimer, FlatDrafter, ModelDrafter
 from sim.latency.linear import Linear
 from sim.metrics import RunContext, gpu_time
@@ -24,9 +26,11 @@ from sim.speculating import Speculation, SpeculativeEngine
 from tests.serving import serve, steps_of, table
 
 
-def engine(drafts: int, rate: float, **limits: Any) -> SpeculativeEngine:
+def engine(drafts: int, rate: float, kv_cache: Any = None, **limits: Any) -> SpeculativeEngine:
     limits = {"num_gpu_blocks": 10_001, "max_model_len": 4096, **limits}
-    return SpeculativeEngine(EngineLimits(**limits), VllmV1(), Fcfs(), speculation=Speculation(drafts, rate))
+    return SpeculativeEngine(
+        EngineLimits(**limits), VllmV1(), Fcfs(), kv_cache=kv_cache or Paged(), speculation=Speculation(drafts, rate)
+    )
 
 
 @pytest.mark.parametrize(("rate", "drafts", "mean"), [(0.8, 5, 3.68928), (0.6, 3, 2.176), (0.5, 1, 1.5), (0.0, 4, 1.0)])
@@ -129,13 +133,18 @@ def test_books_balance() -> None:
     assert record.itl_counts.sum() == len(steps["steps"]) - 40  # the tokens of a step come together
 
 
+@pytest.mark.parametrize("kv_cache", [cls() for cls in options("sim.kvcache").values()], ids=name_of)
 @settings(max_examples=60, deadline=None)
-@given(st.integers(1, 6), st.sampled_from([0.0, 0.3, 0.9, 1.0]), st.integers(0, 2**32), st.sampled_from([1, 4, 16]))
-def test_every_block_and_token_is_accounted_for(drafts: int, rate: float, seed: int, block: int) -> None:
+@given(
+    drafts=st.integers(1, 6), rate=st.sampled_from([0.0, 0.3, 0.9, 1.0]), seed=st.integers(0, 2**32),
+    block=st.sampled_from([1, 4, 16]),
+)  # fmt: skip
+def test_every_block_and_token_is_accounted_for(kv_cache: Any, drafts: int, rate: float, seed: int, block: int) -> None:
     """Under memory pressure, with preemptions and shared prompts."""
     rng = np.random.default_rng(seed)
     replica = engine(
-        drafts, rate, block_size=block, num_gpu_blocks=-(-200 // block) + 3, max_model_len=200, max_num_seqs=8,
+        drafts, rate, kv_cache, block_size=block, num_gpu_blocks=-(-200 // block) + 3, max_model_len=200,
+        max_num_seqs=8,
         max_num_batched_tokens=int(rng.choice([8, 64, 512])), enable_prefix_caching=bool(rng.integers(2)),
     )  # fmt: skip
     requests = []
