@@ -12,6 +12,7 @@ from pydantic import Field
 from sim.errors import TraceError
 from sim.quantity import Seconds
 from sim.request import Segments
+from sim.workload import traceextras
 from sim.workload.fields import Count, Positive, Rate
 from sim.workload.rows import TOKENS_WANTED, Block, Rows, describe, not_tokens
 from sim.workload.table import Bools, Floats, RequestTable, rounded
@@ -71,6 +72,7 @@ class _Kept(NamedTuple):
     output_tokens: Floats
     priority: Floats
     segments: list[Segments | None]
+    extras: dict[str, list[Any]]
 
 
 def read_trace(
@@ -100,6 +102,7 @@ def read_trace(
         output_tokens=output.astype(np.int64),
         priority=priority.astype(np.int64),
         segments=segments if any(s is not None for s in segments) else None,
+        **traceextras.columns([part.extras for part in kept], options.offset, output.astype(np.int64)),
         skipped_rows=reading.skipped,
         notes=tuple(reading.notes()),
         source=Path(options.path).name,
@@ -143,7 +146,7 @@ class _Reading:
         """The usable rows, a block at a time."""
         names = [self.columns.arrival, self.columns.prompt, self.columns.output]
         full = False
-        with closing(self.rows.blocks(names, self.content.columns)) as blocks:
+        with closing(self.rows.blocks(names, (*self.content.columns, *traceextras.COLUMNS))) as blocks:
             for block in blocks:
                 part, full = self._take(block)
                 yield part
@@ -160,6 +163,7 @@ class _Reading:
         problems = [
             *self._value_problems(arrival, prompt, output),
             *self.content.problems(self.rows, block, prompt),
+            *traceextras.problems(self.rows, block),
         ]
         bad = np.logical_or.reduce([problem.rows for problem in problems])
         latest = np.maximum.accumulate(np.concatenate([[self.latest_s], np.where(bad, -np.inf, arrival)]))
@@ -179,7 +183,8 @@ class _Reading:
         segments = self.content.segments(self.rows, block, chosen, lengths, self.kept)
         self.kept += len(chosen)
         priority = self.content.priority(self.rows, block, len(arrival))[chosen]
-        return _Kept(arrival[chosen], prompt[chosen], output[chosen], priority, segments), full
+        extras = traceextras.read(self.rows, block, chosen)
+        return _Kept(arrival[chosen], prompt[chosen], output[chosen], priority, segments, extras), full
 
     def _stop(self, bad: Bools, arrival: Floats, inside: Bools) -> tuple[int, bool]:
         """How many of a block's rows to use, and whether the slice ends there."""

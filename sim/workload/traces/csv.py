@@ -14,8 +14,9 @@ from sim.workload.tracefile import Columns, TraceOptions, read_trace
 class Csv(TraceOptions):
     """Columns arrival_s (seconds from 0, sorted), prompt_tokens, output_tokens, in any order.
 
-    Optional columns: priority (lower is more urgent), prompt_id, prefix_group with prefix_tokens; blank
-    cells are left out. Other columns are ignored. `jsonl` also takes block hashes.
+    Optional columns: priority (lower is more urgent), prompt_id, prefix_group with prefix_tokens, and, as in any
+    trace, tenant, predicted_tokens, cancel_after_s, cancel_after_tokens; blank cells are left out. Other columns
+    are ignored. `jsonl` also takes block hashes.
     """
 
     def read(self) -> RequestTable:
