@@ -98,7 +98,7 @@ def _traffic(summary: Summary) -> Iterable[tuple[str, str]]:
         mean, p99 = (milliseconds(answers[f"{statistic}_e2el_ms"]) for statistic in ("mean", "p99"))
         yield "all answers", f"{mean} mean, {p99} p99 of {count(answers['completed'])} prompts"
     if summary.get("given_up_output_tokens"):
-        yield "in vain", f"{number(summary['given_up_output_tokens'])} output tokens for requests given up"
+        yield "given up", f"{number(summary['given_up_output_tokens'])} output tokens for them"
     if summary["num_prompts"] != counts["total"]:
         yield "measured", f"{count(summary['num_prompts'])} of {count(counts['total'])}"
     yield "duration", duration(summary["duration"])
