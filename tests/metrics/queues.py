@@ -56,7 +56,7 @@ def steps_table(rows: int, **columns: object) -> dict[str, NDArray]:
     """A steps table of `rows` rows: zeros, one step a row, and the columns given."""
     whole = ("replica", "prefills", "prefill_tokens", "decodes", "context_tokens", "attention_pairs")
     whole += ("prefill_context_tokens", "sampled", "recomputed_tokens", "preempted", "running")
-    whole += ("kv_used_blocks", "padding_tokens")
+    whole += ("kv_used_blocks", "kv_tokens", "padding_tokens")
     table: dict[str, NDArray] = {name: np.zeros(rows, dtype=np.int64) for name in whole}
     times = ("start_s", "end_s", "host_s", "comm_s", "padding_s", "window_s")
     table |= {name: np.zeros(rows) for name in times}

@@ -36,6 +36,7 @@ def three() -> Tables:
         sampled=[1, 2, 1, 1, 1],
         running=[1, 2, 1, 1, 1],
         kv_used_blocks=[7, 11, 7, 1, 1],
+        kv_tokens=[100, 151, 102, 10, 12],
         host_s=[0.1, 0.1, 0.05, 0.1, 0.05],
         comm_s=[0.2, 0.2, 0.1, 0.2, 0.1],
         padding_s=[0.0, 0.0, 0.05, 0.0, 0.05],
@@ -120,6 +121,9 @@ def test_engine_load(summary: dict) -> None:
     # the last row's request held 1/16 block less at its first step: 1/32 on average
     assert summary["kv_occupancy_mean"] == pytest.approx((7 + 11 + 3.5 + 0.5 + (1 - 1 / 32)) / (4 * 20))
     assert summary["kv_occupancy_peak"] == pytest.approx(11 / 20)
+    # 11 and then 12 tokens in the last row, in the room of those blocks
+    tokens, room = 100 + 151 + 51 + 5 + 11.5, 16 * (7 + 11 + 3.5 + 0.5 + (1 - 1 / 32))
+    assert summary["kv_unused_share"] == pytest.approx(1 - tokens / room)
     assert summary["prefix_cache_hit_rate"] == pytest.approx(32 / 160)
     assert summary["extrapolated_time_fraction"] == pytest.approx(1 / 4)
 

@@ -58,6 +58,7 @@ def serve(
         sampled=prefills + decodes_,
         running=seated_,
         kv_used_blocks=blocks_,
+        kv_tokens=12 * blocks_,
         padding_s=padding_,
         context_tokens=context_,
         host_s=1.2e-3,
