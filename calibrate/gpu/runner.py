@@ -71,6 +71,8 @@ def measure(
             f"known ops are {', '.join(sorted((*OPS, *COLLECTIVES)))}"
         )
     chosen = _device(device_name)
+    if chosen.type == "cpu":
+        torch.set_num_threads(1)  # threads that wait for one another measure the machine's other programs, too
     progress = Progress(len(plan.points), budget_s, quiet, began)
     record = Record(out, device.facts(chosen))
     watch = device.Watch(chosen)
@@ -113,7 +115,7 @@ class Run:
         self.record, self.progress, self.watch = record, progress, watch
         self.cuda = chosen.type == "cuda"
         self.bench = _bench(chosen)
-        self.host_timer = CpuTimer(torch.cuda.synchronize if self.cuda else lambda: None)
+        self.host_timer = CpuTimer(torch.cuda.synchronize) if self.cuda else CpuTimer(clock=time.thread_time)
         self.timer = CudaTimer(device.l2_bytes(chosen)) if self.cuda else self.host_timer
         self.done = {(point.shape, point.kernel) for point in record.points}
         self.measured = {point.shape for point in record.points if point.measured}

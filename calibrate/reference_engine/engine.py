@@ -1,7 +1,6 @@
-"""The serving loop: arrivals by the wall clock, decisions by the simulator's engine, tokens by the runner."""
+"""The serving loop: arrivals by the clock, decisions by the simulator's engine, tokens by the runner."""
 
 import gc
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -9,16 +8,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from calibrate.reference_engine.clock import clock_for
 from calibrate.reference_engine.log import RequestRow, ServingLog, StepRow
-from calibrate.reference_engine.runner import Runner, StepClock
+from calibrate.reference_engine.runner import Runner, PassTimes
 from sim.engine import Batching, Engine, EngineLimits, Ordering
 from sim.errors import ServecastError
 from sim.models import BatchShape
 from sim.plan import StepPlan
 from sim.request import Request
-
-_SPIN_S = 0.002
-"""Before an arrival the idle engine stays awake for so long, because sleep may come back late."""
 
 
 class _Step(NamedTuple):
@@ -26,7 +23,7 @@ class _Step(NamedTuple):
 
     start_s: float
     end_s: float
-    clock: StepClock
+    times: PassTimes
     plan: StepPlan
     running: int
     waiting: int
@@ -42,7 +39,7 @@ def serve(
     ordering: Ordering,
     seed: int = 0,
 ) -> ServingLog:
-    """Serve the requests, given in the order of their `arrival_s`, in real time, one step after the other.
+    """Serve the requests, given in the order of their `arrival_s`, as time passes, one step after the other.
 
     Prompts are random tokens that follow from `seed` and the request's id. Raises ServecastError for a
     request longer than `max_model_len` or than the KV cache, and for prefix caching, which the runner does
@@ -89,38 +86,32 @@ def _loop(requests: Sequence[Request], engine: Engine, runner: Runner) -> tuple[
     steps: list[_Step] = []
     answers: dict[Request, list[int]] = {}
     arrived = 0
-    zero_s = time.perf_counter()
+    clock = clock_for(runner.device)
     now_s = 0.0
     while arrived < len(requests) or not engine.is_idle:
         if engine.is_idle and requests[arrived].arrival_s > now_s:
             now_s = requests[arrived].arrival_s
-            _wait_until(zero_s + now_s)
+            clock.wait_until(now_s)
         while arrived < len(requests) and requests[arrived].arrival_s <= now_s:
             engine.add(requests[arrived])
             arrived += 1
         start_s = now_s
         plan = engine.schedule()
         running, waiting, used_blocks = len(engine.running), len(engine.waiting), engine.kv.used_blocks
-        clock = runner.step(plan)
+        times = runner.step(plan)
         if runner.tables.used_blocks != used_blocks:
             raise AssertionError(f"INV-2: {used_blocks} blocks counted, {runner.tables.used_blocks} held")
         finished = engine.complete(plan)
         for request in finished:
             answers[request] = runner.finish(request)
-        now_s = time.perf_counter() - zero_s
+        now_s = clock.now_s()
         for request in plan.sampled:
             if request.generated_tokens == 1:
                 request.first_token_s = now_s
         for request in finished:
             request.finish_s = now_s
-        steps.append(_Step(start_s, now_s, clock, plan, running, waiting, used_blocks, finished))
+        steps.append(_Step(start_s, now_s, times, plan, running, waiting, used_blocks, finished))
     return steps, answers
-
-
-def _wait_until(time_s: float) -> None:
-    while (left_s := time_s - time.perf_counter()) > 0:
-        if left_s > _SPIN_S:
-            time.sleep(left_s - _SPIN_S)
 
 
 @contextmanager
@@ -152,8 +143,8 @@ def _row(step: _Step, shape: BatchShape) -> StepRow:
     return StepRow(
         start_s=step.start_s,
         end_s=step.end_s,
-        device_s=step.clock.device_s,
-        launch_s=step.clock.launch_s,
+        device_s=step.times.device_s,
+        launch_s=step.times.launch_s,
         prefills=len(shape.prefills),
         prefill_tokens=sum(new for new, _ in shape.prefills),
         decodes=shape.decodes,

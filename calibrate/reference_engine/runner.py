@@ -5,9 +5,11 @@ As in vLLM, a step of no more rows than the largest graph is padded to the next 
 launched.
 """
 
+import statistics
+import time
 from bisect import bisect_left
+from collections.abc import Callable
 from dataclasses import dataclass
-from time import perf_counter
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +23,9 @@ from calibrate.reference_engine.kv import BlockTables, KVCache
 from calibrate.reference_engine.model import Transformer
 from sim.plan import StepPlan
 from sim.request import Request
+
+
+_REPLAYS = 20
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,7 @@ class RunnerLimits:
         return max((self.max_num_seqs, *self.graph_sizes[-1:]))
 
 
-class StepClock(NamedTuple):
+class PassTimes(NamedTuple):
     """Seconds of one forward pass: on the device, and until the host had launched it all."""
 
     device_s: float
@@ -56,43 +61,39 @@ class StepClock(NamedTuple):
 
 
 class Runner:
-    """The model, its KV cache and its graphs on one device."""
+    """The model over a KV cache on one device, with block tables and graphs of its own."""
 
-    def __init__(self, transformer: Transformer, limits: RunnerLimits) -> None:
-        self.transformer, self.limits = transformer, limits
-        self.device, dtype = transformer.embedding.device, transformer.embedding.dtype
+    def __init__(self, transformer: Transformer, cache: KVCache, limits: RunnerLimits) -> None:
+        assert limits.num_gpu_blocks <= cache.keys.shape[1] and limits.block_size == cache.keys.shape[2]
+        self.transformer, self.cache, self.limits = transformer, cache, limits
+        self.device = transformer.embedding.device
         self.on_cuda = self.device.type == "cuda"
-        self.cache = KVCache(transformer.model, limits.num_gpu_blocks, limits.block_size, self.device, dtype)
-        self.reset(limits.num_gpu_blocks)
+        self.tables = BlockTables(
+            limits.num_gpu_blocks - 1, limits.block_size, limits.max_num_seqs, limits.max_model_len
+        )
+        self.sequences: dict[Request, Sequence] = {}
         self.buffers = Buffers(limits.most_rows, limits.most_seqs, self.tables.matrix.shape[1], self.device)
         self.graphs: dict[int, tuple[torch.cuda.CUDAGraph, Tensor]] = {}
-
-    def reset(self, num_gpu_blocks: int) -> None:
-        """Forget all requests; from here on there are `num_gpu_blocks` blocks, the null block included."""
-        limits = self.limits
-        assert num_gpu_blocks <= limits.num_gpu_blocks
-        self.tables = BlockTables(num_gpu_blocks - 1, limits.block_size, limits.max_num_seqs, limits.max_model_len)
-        self.sequences: dict[Request, Sequence] = {}
 
     def add(self, request: Request, prompt: NDArray[np.int64]) -> None:
         """Take the tokens of a request's prompt."""
         self.sequences[request] = Sequence(prompt, request.output_tokens)
 
-    def step(self, plan: StepPlan) -> StepClock:
+    def step(self, plan: StepPlan) -> PassTimes:
         """Run the plan, before the engine completes it; whoever is due a token has it then."""
         for request in plan.preempted:
             self._release(request)
         if not plan.chunks:
-            return StepClock(0.0, 0.0)
+            return PassTimes(0.0, 0.0)
         for chunk in plan.chunks:
             sequence = self.sequences[chunk.request]
             if sequence.row < 0:
                 sequence.row = self.tables.open()
         batch = make_batch(plan, self.sequences, self.tables)
-        tokens, clock = self._run(batch)
+        tokens, times = self._run(batch)
         for request, row, token in zip(batch.takers, batch.sampled, tokens, strict=True):
             self.sequences[request].tokens[batch.rows[1, row] + 1] = token
-        return clock
+        return times
 
     def finish(self, request: Request) -> list[int]:
         """Let a finished request go; returns its answer."""
@@ -101,21 +102,37 @@ class Runner:
         return answer
 
     @torch.inference_mode()
+    def capture(self) -> None:
+        """Make the CUDA graphs, largest first, so that the others find their memory in its."""
+        for size in reversed(self.limits.graph_sizes if self.on_cuda else ()):
+            self._capture(size)
+
+    @torch.inference_mode()
     def warm_up(self) -> None:
-        """Capture the graphs, and run every kernel at sizes from one row to the most, on the null block.
+        """Run every kernel at sizes from one row to the most, on the null block, so that none is made later.
 
         On a CPU at all sizes, because oneDNN makes a kernel of its own for each.
         """
         most, longest = self.limits.max_num_batched_tokens, self.limits.max_model_len
-        for size in reversed(self.limits.graph_sizes if self.on_cuda else ()):
-            self._capture(size)
-        self._run(_dummy(1, longest, [], self.tables))
-        for rows in _powers_of_two(most) if self.on_cuda else range(1, most + 1):
+        for rows in _spread(most) if self.on_cuda else range(1, most + 1):
             new = min(rows, longest)
             self._run(_dummy(0, 1, [new], self.tables))
-            self._run(_dummy(1, 1, [new], self.tables))
+        for length in (1, longest):  # attention that splits the context, or does not
+            self._run(_dummy(1, length, [min(most - 1, longest)], self.tables))
+            self._run(_dummy(1, length, [], self.tables))
         for seqs in range(1, self.limits.max_num_seqs + 1):
             self._run(_dummy(seqs, 1, [], self.tables))
+
+    def start_s(self) -> float:
+        """Seconds from the start of a replayed forward pass until the GPU is at work on it; 0 without graphs.
+
+        A pass alone takes so much longer than one of many that wait in line.
+        """
+        if not self.graphs:
+            return 0.0
+        graph, _ = self.graphs[min(self.graphs)]
+        alone_s = [_elapsed_s(graph.replay, 1) for _ in range(_REPLAYS)]
+        return max(0.0, statistics.median(alone_s) - _elapsed_s(graph.replay, _REPLAYS))
 
     def _release(self, request: Request) -> None:
         sequence = self.sequences[request]
@@ -124,23 +141,24 @@ class Runner:
             sequence.row = -1
 
     @torch.inference_mode()
-    def _run(self, batch: Batch) -> tuple[list[int], StepClock]:
+    def _run(self, batch: Batch) -> tuple[list[int], PassTimes]:
         """The next tokens of the batch's takers, and how long it took."""
         inputs = self.buffers.fill(batch, self.tables, self._padded(batch.rows.shape[1]))
         events = [torch.cuda.Event(enable_timing=True) for _ in range(2)] if self.on_cuda else []
-        begin_s = perf_counter()
+        clock = time.perf_counter if self.on_cuda else time.thread_time
+        begin_s = clock()
         if events:
             events[0].record()
         hidden = self._hidden(batch, inputs)
         picked = self.transformer.next_tokens(hidden[inputs.sampled]) if batch.sampled else inputs.sampled
         if not events:
             tokens: list[int] = picked.tolist()
-            spent_s = perf_counter() - begin_s
-            return tokens, StepClock(spent_s, spent_s)
+            spent_s = clock() - begin_s
+            return tokens, PassTimes(spent_s, spent_s)
         events[1].record()
-        launch_s = perf_counter() - begin_s
+        launch_s = clock() - begin_s
         events[1].synchronize()
-        return picked.tolist(), StepClock(events[0].elapsed_time(events[1]) / 1e3, launch_s)
+        return picked.tolist(), PassTimes(events[0].elapsed_time(events[1]) / 1e3, launch_s)
 
     def _hidden(self, batch: Batch, inputs: Inputs) -> Tensor:
         rows = len(inputs.tokens)
@@ -198,9 +216,21 @@ class Runner:
         return sizes[place] if place < len(sizes) else rows
 
 
-def _powers_of_two(most: int) -> list[int]:
-    """1, 2, 4, ... and `most`."""
-    return [*(1 << i for i in range((most - 1).bit_length())), most]
+def _spread(most: int) -> list[int]:
+    """1, 2, 4, ..., every 64th, and `most`: as many as make every kernel of the matrix products load."""
+    return sorted({*(1 << i for i in range(most.bit_length())), *range(64, most, 64), most})
+
+
+def _elapsed_s(run: Callable[[], None], times: int) -> float:
+    """Seconds of one run on the GPU, of so many that are queued at once."""
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    torch.cuda.synchronize()
+    start.record()
+    for _ in range(times):
+        run()
+    end.record()
+    end.synchronize()
+    return float(start.elapsed_time(end)) / 1e3 / times
 
 
 def _dummy(decodes: int, length: int, chunks: list[int], tables: BlockTables) -> Batch:

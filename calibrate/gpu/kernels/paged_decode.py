@@ -66,8 +66,9 @@ class PagedDecode:
         return out
 
 
-# What differs from model to model is an argument where it can be, since every constant means compiling again.
-@triton.jit(do_not_specialize=["splits", "table_stride", "heads_per_kv"])
+# What differs from model to model or from step to step is an argument where it can be, since every constant (and
+# every alignment of a pointer) means compiling again.
+@triton.jit(do_not_specialize=["table_ptr", "lengths_ptr", "splits", "table_stride", "heads_per_kv"])
 def _attend_chunk(
     q_ptr, k_ptr, v_ptr, table_ptr, lengths_ptr, out_ptr, part_out_ptr, part_lse_ptr,
     scale, value_scale, q_stride, out_stride, table_stride, block_stride, token_stride, chunk, splits,
@@ -117,7 +118,7 @@ def _attend_chunk(
         tl.store(part_lse_ptr + part, highest + tl.log2(total), mask=group < heads_per_kv)
 
 
-@triton.jit(do_not_specialize=["splits", "heads"])
+@triton.jit(do_not_specialize=["lengths_ptr", "splits", "heads"])
 def _merge_chunks(
     part_out_ptr, part_lse_ptr, lengths_ptr, out_ptr, out_stride, chunk, splits, heads,
     HEAD_DIM: tl.constexpr, DIMS: tl.constexpr, TILE_S: tl.constexpr,

@@ -46,7 +46,8 @@ def paged_prefill(
     return out
 
 
-@triton.jit(do_not_specialize=["table_stride", "heads_per_kv"])
+# Where a step's tables lie in memory depends on the step: no kernel of its own for each alignment.
+@triton.jit(do_not_specialize=["table_ptr", "lengths_ptr", "starts_ptr", "table_stride", "heads_per_kv"])
 def _attend_rows(
     q_ptr, k_ptr, v_ptr, table_ptr, lengths_ptr, starts_ptr, out_ptr, scale, value_scale,
     q_stride, out_stride, table_stride, block_stride, token_stride,

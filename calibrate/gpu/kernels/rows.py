@@ -133,7 +133,7 @@ def _head_rms_norm(
     tl.store(x_ptr + at, (x * scale[:, None] * weight).to(x_ptr.dtype.element_ty), mask=mask)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["position_ptr"])
 def _rotary(
     x_ptr, cos_ptr, sin_ptr, position_ptr, row_stride, turned,
     HALF: tl.constexpr, DIMS: tl.constexpr, TILE: tl.constexpr,
@@ -164,7 +164,7 @@ def _silu_mul(out_ptr, x_ptr, width, TILE: tl.constexpr):
     tl.store(out_ptr + row * width + at, value.to(out_ptr.dtype.element_ty), mask=mask)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["slot_ptr"])
 def _write_kv(
     k_cache_ptr, v_cache_ptr, qkv_ptr, slot_ptr, row_stride, key_offset,
     WIDTH: tl.constexpr, TILE: tl.constexpr,
