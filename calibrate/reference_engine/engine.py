@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from calibrate.reference_engine.clock import clock_for
 from calibrate.reference_engine.log import RequestRow, ServingLog, StepRow
-from calibrate.reference_engine.runner import Runner, PassTimes
+from calibrate.reference_engine.runner import PassTimes, Runner
 from sim.engine import Batching, Engine, EngineLimits, Ordering
 from sim.errors import ServecastError
 from sim.models import BatchShape
@@ -46,7 +46,8 @@ def serve(
     not have.
     """
     _check(requests, limits)
-    runner.reset(limits.num_gpu_blocks)
+    if runner.tables.usable_blocks != limits.num_gpu_blocks - 1:
+        raise AssertionError(f"the runner has {runner.tables.usable_blocks + 1} blocks, not {limits.num_gpu_blocks}")
     for request in requests:
         runner.add(request, prompt(request, runner.transformer.model.vocab, seed))
     engine = Engine(limits, batching, ordering, group_decodes=False)

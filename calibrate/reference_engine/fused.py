@@ -14,7 +14,8 @@ from calibrate.reference_engine.kernels import EPSILON, Pages, PlainKernels
 class FusedKernels(PlainKernels):
     """Each operation one kernel; what Triton has no kernel for here (LayerNorm, ReLU) is torch's."""
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, prefill_tile: int) -> None:
+        self.prefill_tile = prefill_tile
         self.processors = torch.cuda.get_device_properties(device).multi_processor_count
 
     def add_norm(self, x: Tensor, residual: Tensor, weight: Tensor, bias: Tensor | None) -> None:
@@ -71,4 +72,4 @@ class FusedKernels(PlainKernels):
         """All chunks at once."""
         count, longest = len(chunks), max(new for new, _ in chunks)
         tables, lengths = pages.tables[-count:], pages.lengths[-count:]
-        paged_prefill(out, q, pages.keys, pages.values, tables, lengths, pages.starts, longest)
+        paged_prefill(out, q, pages.keys, pages.values, tables, lengths, pages.starts, longest, tile_n=self.prefill_tile)

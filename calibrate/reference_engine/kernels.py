@@ -151,10 +151,13 @@ def _held(pages: Pages, place: int, length: int) -> tuple[Tensor, Tensor]:
     return keys, values
 
 
-def kernels_for(device: torch.device) -> Kernels:
-    """The fastest that the device has: those in Triton on CUDA, else plain torch."""
+def kernels_for(device: torch.device, prefill_tile: int = 64) -> Kernels:
+    """The fastest that the device has: those in Triton on CUDA, else plain torch.
+
+    prefill_tile: keys per turn of the prefill kernel's inner loop, 64 or 128.
+    """
     if device.type != "cuda":
         return PlainKernels()
     from calibrate.reference_engine.fused import FusedKernels  # needs Triton
 
-    return FusedKernels(device)
+    return FusedKernels(device, prefill_tile)

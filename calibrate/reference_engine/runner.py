@@ -24,7 +24,6 @@ from calibrate.reference_engine.model import Transformer
 from sim.plan import StepPlan
 from sim.request import Request
 
-
 _REPLAYS = 20
 
 

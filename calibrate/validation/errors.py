@@ -33,9 +33,9 @@ def step_table(log: ServingLog, times: Sequence[StepTime], host: HostCost) -> pd
             "kind": [kind_of(shape) for shape in log.shapes],
             "measured_s": [step.duration_s for step in log.steps],
             "predicted_s": [time.total_s for time in times],
-            "device_s": [step.device_s for step in log.steps],
+            "device_s": [step.device_s - host.start_s for step in log.steps],
             "predicted_device_s": [time.total_s - own for time, own in zip(times, host_s, strict=True)],
-            "host_s": [step.host_s for step in log.steps],
+            "host_s": [step.host_s + host.start_s for step in log.steps],
             "predicted_host_s": host_s,
             "extrapolated": [time.extrapolated for time in times],
         }

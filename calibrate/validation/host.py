@@ -21,13 +21,14 @@ _ROUNDS = 3
 class HostCost:
     """Seconds of the host under the names of the scenario's engine section; residual_s: what they leave unexplained.
 
-    host_step_s and host_seq_s: all of a step in which no forward pass is under way, per step and per request
-    in it; eager_launch_s: launching one kernel without a graph, 0 where launching is part of the forward
-    pass's own time.
+    host_step_s and host_seq_s: all of a step in which the device has nothing to do, per step and per request
+    in it; of that start_s from the start of a forward pass until a GPU is at work on it. eager_launch_s:
+    launching one kernel without a graph, 0 where launching is part of the forward pass's own time.
     """
 
     host_step_s: float
     host_seq_s: float
+    start_s: float
     eager_launch_s: float
     residual_s: float
     steps: int
@@ -44,9 +45,12 @@ class HostCost:
 
 
 def measure_host(
-    serve: Callable[[Sequence[Request]], ServingLog], model: Model, max_num_seqs: int, on_cuda: bool
+    serve: Callable[[Sequence[Request]], ServingLog], model: Model, max_num_seqs: int, on_cuda: bool, start_s: float
 ) -> HostCost:
-    """Serve batches of 1, 2, 4, ... up to `max_num_seqs` equal requests and fit the host's time to their steps."""
+    """Serve batches of 1, 2, 4, ... up to `max_num_seqs` equal requests and fit the host's time to their steps.
+
+    start_s: of that, what `Runner.start_s` tells.
+    """
     logs = []
     for _ in range(_ROUNDS):
         size = 1
@@ -54,14 +58,14 @@ def measure_host(
             batch = [Request(i, 0.0, _PROMPT_TOKENS, _OUTPUT_TOKENS) for i in range(min(size, max_num_seqs))]
             logs.append(serve(batch))
             size *= 2
-    return fit_host(logs, _launch_s(logs, model) if on_cuda else 0.0)
+    return fit_host(logs, _launch_s(logs, model) if on_cuda else 0.0, start_s)
 
 
-def fit_host(logs: Sequence[ServingLog], eager_launch_s: float) -> HostCost:
+def fit_host(logs: Sequence[ServingLog], eager_launch_s: float, start_s: float) -> HostCost:
     """A line through the steps' host time over their requests, that outliers do not turn."""
     pairs = [(step, shape) for log in logs for step, shape in zip(log.steps, log.shapes, strict=True)]
     requests = np.array([_requests(shape) for _, shape in pairs], np.float64)
-    host_s = np.array([step.host_s for step, _ in pairs])
+    host_s = np.array([step.host_s for step, _ in pairs]) + start_s
     scale_s = float(np.median(host_s))
 
     def residuals(line: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -70,7 +74,8 @@ def fit_host(logs: Sequence[ServingLog], eager_launch_s: float) -> HostCost:
 
     found = least_squares(residuals, (1.0, 0.0), bounds=(0.0, np.inf), loss="soft_l1", f_scale=0.1).x
     left_s = float(np.median(np.abs(residuals(found)))) * scale_s
-    return HostCost(float(found[0]) * scale_s, float(found[1]) * scale_s, eager_launch_s, left_s, len(pairs))
+    step_s, seq_s = (float(value) * scale_s for value in found)
+    return HostCost(step_s, seq_s, start_s, eager_launch_s, left_s, len(pairs))
 
 
 def _launch_s(logs: Sequence[ServingLog], model: Model) -> float:

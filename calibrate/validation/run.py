@@ -12,9 +12,11 @@ import torch
 
 import sim
 from calibrate.gpu import device as machine
+from calibrate.gpu.bench import BLOCK_SIZE
 from calibrate.gpu.ops.sampling import draw
 from calibrate.reference_engine.engine import serve
 from calibrate.reference_engine.kernels import kernels_for
+from calibrate.reference_engine.kv import KVCache
 from calibrate.reference_engine.log import ServingLog
 from calibrate.reference_engine.model import Transformer
 from calibrate.reference_engine.runner import Runner, RunnerLimits
@@ -93,8 +95,10 @@ class _Bench:
         self.blocks = self._blocks()
         say(f"{settings.model.name} with random weights and {self.blocks} KV blocks on {settings.device}")
         try:
-            self.runner = self._runner()
-            self.runner.warm_up()
+            self.transformer, self.cache = self._on_device()
+            runner = self._runner(self.longest, self.blocks)
+            runner.warm_up()
+            self.start_s = runner.start_s()
         except torch.cuda.OutOfMemoryError as error:
             raise CapacityError(
                 f"{settings.model.name} does not fit this GPU's memory ({str(error).splitlines()[0]}); "
@@ -104,40 +108,45 @@ class _Bench:
     def _blocks(self) -> int:
         """KV blocks for all that may run at once, or as many as the device has memory for."""
         settings = self.settings
-        wanted = settings.sizes.max_num_seqs * -(-self.longest // 16) + 1
+        wanted = settings.sizes.max_num_seqs * -(-self.longest // BLOCK_SIZE) + 1
         scenario = settings.scenario("memory", _NOTHING, {"max_model_len": self.longest})
         return min(wanted, round(_MEMORY_SHARE * resolve(load(scenario)).memory.num_gpu_blocks))
 
-    def _runner(self) -> Runner:
+    def _on_device(self) -> tuple[Transformer, KVCache]:
+        """The model and the memory of its KV cache, which all servings use."""
         settings = self.settings
-        transformer = Transformer(
-            settings.model,
-            kernels_for(settings.device),
-            settings.device,
-            torch.bfloat16,
-            settings.seed,
-            draw,  # as a server does, though nobody reads the answers
-        )
+        device, dtype = settings.device, torch.bfloat16
+        kernels = kernels_for(device, settings.prefill_tile)
+        # Tokens are drawn, as a server does, though nobody reads the answers.
+        transformer = Transformer(settings.model, kernels, device, dtype, settings.seed, draw)
+        return transformer, KVCache(settings.model, self.blocks, BLOCK_SIZE, device, dtype)
+
+    def _runner(self, max_model_len: int, num_gpu_blocks: int) -> Runner:
+        """An engine's runner, as it starts with these limits; its graphs are made for them."""
+        sizes = self.settings.sizes
         limits = RunnerLimits(
-            num_gpu_blocks=self.blocks,
-            block_size=16,
-            max_model_len=self.longest,
-            max_num_seqs=settings.sizes.max_num_seqs,
-            max_num_batched_tokens=settings.sizes.max_num_batched_tokens,
-            graph_sizes=settings.graph_sizes,
+            num_gpu_blocks=num_gpu_blocks,
+            block_size=BLOCK_SIZE,
+            max_model_len=max_model_len,
+            max_num_seqs=sizes.max_num_seqs,
+            max_num_batched_tokens=sizes.max_num_batched_tokens,
+            graph_sizes=self.settings.graph_sizes,
         )
-        return Runner(transformer, limits)
+        runner = Runner(self.transformer, self.cache, limits)
+        runner.capture()
+        return runner
 
     def host(self) -> HostCost:
         """The host's cost, from batches of its own."""
         settings = self.settings
         setup = resolve(load(settings.scenario("host", _NOTHING, self._engine(None))))
+        runner = self._runner(self.longest, self.blocks)
 
         def serve_batch(requests: Sequence[Request]) -> ServingLog:
-            return self._serve(requests, setup)
+            return self._serve(requests, setup, runner)
 
         seqs = settings.sizes.max_num_seqs
-        return measure_host(serve_batch, settings.model, seqs, settings.on_cuda)
+        return measure_host(serve_batch, settings.model, seqs, settings.on_cuda, self.start_s)
 
     def workload(self, name: str, host: HostCost) -> WorkloadRun:
         """Serve one workload, and simulate the same requests."""
@@ -157,7 +166,8 @@ class _Bench:
             setup = resolve(load(scenario))
             requests = list(make_requests(setup.scenario.workload.table(settings.seed, Path()), 0.0, 0.0))
             self.say(f"{name}: {count} requests at {rate_per_s:.3g}/s, {kind.asks}")
-            log = self._serve(requests, setup)
+            runner = self._runner(setup.limits.max_model_len, setup.limits.num_gpu_blocks)
+            log = self._serve(requests, setup, runner)
             return self._compared(name, kind, rate_per_s, scenario, setup, log, host)
 
     def _compared(
@@ -171,7 +181,7 @@ class _Bench:
         host: HostCost,
     ) -> WorkloadRun:
         simulated, summary, warnings = predict(scenario)
-        own = fit_host([log], host.eager_launch_s)
+        own = fit_host([log], host.eager_launch_s, host.start_s)
         own_host, _, _ = predict({**scenario, "engine": {**scenario["engine"], **own.engine}})
         replayed = replay(setup, log)
         steps = errors.step_table(log, step_times(setup, log), host)
@@ -221,9 +231,9 @@ class _Bench:
         blocks = self.blocks if scarce is None else min(scarce, self.blocks)
         return {"max_model_len": kind.max_model_len(unit), "num_gpu_blocks_override": blocks}
 
-    def _serve(self, requests: Sequence[Request], setup: Setup) -> ServingLog:
+    def _serve(self, requests: Sequence[Request], setup: Setup, runner: Runner) -> ServingLog:
         engine: Any = setup.scenario.engine  # resolved: no choice is None
-        return serve(requests, self.runner, setup.limits, engine.batching, engine.ordering, self.settings.seed)
+        return serve(requests, runner, setup.limits, engine.batching, engine.ordering, self.settings.seed)
 
 
 def _summary(settings: Settings, host: HostCost, runs: Sequence[WorkloadRun]) -> dict[str, Any]:

@@ -5,17 +5,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 
 from calibrate.gpu import device as machine
+from calibrate.measuring import TINY
 from calibrate.validation.workloads import KINDS
 from sim import hardware, models
 from sim.choice import nearest
 from sim.errors import ServecastError
 from sim.models import Model
-
-TINY = Path(__file__).resolve().parent.parent / "reference_engine" / "tiny.json"
-"""A Llama small enough for a CPU, called "tiny"."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +55,14 @@ class Settings:
     def on_cuda(self) -> bool:
         """Whether the device is a GPU."""
         return self.device.type == "cuda"
+
+    @property
+    def prefill_tile(self) -> int:
+        """The variant of the prefill kernel that the profile's curves are mostly made of."""
+        assert self.profile.points_file is not None
+        table = pd.read_csv(self.profile.points_file)
+        kernels = table.loc[table["op"] == "attention_prefill", "kernel"]
+        return 128 if (kernels == "triton_paged_n128").mean() > 0.5 else 64
 
     @property
     def unit_tokens(self) -> int:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from calibrate.reference_engine.engine import prompt, serve
 from calibrate.reference_engine.kernels import PlainKernels
+from calibrate.reference_engine.kv import KVCache
 from calibrate.reference_engine.log import ServingLog
 from calibrate.reference_engine.model import Transformer
 from calibrate.reference_engine.runner import Runner, RunnerLimits
@@ -29,8 +30,11 @@ def transformer(kind: str) -> Transformer:
 
 
 def runner(kind: str, limits: EngineLimits, graph_sizes: tuple[int, ...] = ()) -> Runner:
+    model = transformer(kind)
+    cache = KVCache(model.model, limits.num_gpu_blocks, limits.block_size, model.embedding.device, torch.float64)
     return Runner(
-        transformer(kind),
+        model,
+        cache,
         RunnerLimits(
             limits.num_gpu_blocks,
             limits.block_size,
