@@ -21,7 +21,7 @@ from calibrate.gpu.ops import COLLECTIVES, OPS
 from calibrate.gpu.planfile import PlanPoint, read_plan
 from calibrate.gpu.progress import Progress, clock
 from calibrate.gpu.record import Record
-from calibrate.gpu.timing import CpuTimer, CudaTimer, Timing, first_line
+from calibrate.gpu.timing import CpuTimer, CudaTimer, ThreadTimer, Timing, first_line
 from calibrate.rawpoints import RawPoint
 
 _ARENA_BYTES = {"cuda": 4 * 2**30, "cpu": 2**28}
@@ -116,7 +116,7 @@ class Run:
         self.cuda = chosen.type == "cuda"
         self.bench = _bench(chosen)
         self.host_timer = CpuTimer(torch.cuda.synchronize) if self.cuda else CpuTimer(clock=time.thread_time)
-        self.timer = CudaTimer(device.l2_bytes(chosen)) if self.cuda else self.host_timer
+        self.timer = CudaTimer(device.l2_bytes(chosen)) if self.cuda else ThreadTimer()
         self.done = {(point.shape, point.kernel) for point in record.points}
         self.measured = {point.shape for point in record.points if point.measured}
         # What this machine lacks is told once per format and kernel, not at every shape.

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from calibrate.reference_engine.clock import clock_for
+from calibrate.reference_engine.clock import Clock, clock_for
 from calibrate.reference_engine.log import RequestRow, ServingLog, StepRow
 from calibrate.reference_engine.runner import PassTimes, Runner
 from sim.engine import Batching, Engine, EngineLimits, Ordering
@@ -38,10 +38,12 @@ def serve(
     batching: Batching,
     ordering: Ordering,
     seed: int = 0,
+    clock: Clock | None = None,
 ) -> ServingLog:
     """Serve the requests, given in the order of their `arrival_s`, as time passes, one step after the other.
 
-    Prompts are random tokens that follow from `seed` and the request's id. Raises ServecastError for a
+    Prompts are random tokens that follow from `seed` and the request's id. clock: default is the device's,
+    which begins when serving does. Raises ServecastError for a
     request longer than `max_model_len` or than the KV cache, and for prefix caching, which the runner does
     not have.
     """
@@ -52,7 +54,7 @@ def serve(
         runner.add(request, prompt(request, runner.transformer.model.vocab, seed))
     engine = Engine(limits, batching, ordering, group_decodes=False)
     with _no_garbage_collection():
-        steps, answers = _loop(requests, engine, runner)
+        steps, answers = _loop(requests, engine, runner, clock or clock_for(runner.device))
     shapes = [_shape(step.plan) for step in steps]
     return ServingLog(
         [_row(step, shape) for step, shape in zip(steps, shapes, strict=True)],
@@ -79,7 +81,9 @@ def _check(requests: Sequence[Request], limits: EngineLimits) -> None:
             )
 
 
-def _loop(requests: Sequence[Request], engine: Engine, runner: Runner) -> tuple[list[_Step], dict[Request, list[int]]]:
+def _loop(
+    requests: Sequence[Request], engine: Engine, runner: Runner, clock: Clock
+) -> tuple[list[_Step], dict[Request, list[int]]]:
     """A step starts when the one before it ended, or an arrival found it idle, and sees the arrivals so far.
 
     So the steps' durations leave no gap, and a simulation that is given them must come to the same decisions.
@@ -87,7 +91,6 @@ def _loop(requests: Sequence[Request], engine: Engine, runner: Runner) -> tuple[
     steps: list[_Step] = []
     answers: dict[Request, list[int]] = {}
     arrived = 0
-    clock = clock_for(runner.device)
     now_s = 0.0
     while arrived < len(requests) or not engine.is_idle:
         if engine.is_idle and requests[arrived].arrival_s > now_s:

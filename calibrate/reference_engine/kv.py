@@ -50,6 +50,12 @@ class BlockTables:
         self._held[row] = 0
         self._free_rows.append(row)
 
+    def check(self) -> None:
+        """Raise AssertionError unless every block is free or with one row, and block 0 with none (INV-2)."""
+        held = [block for row, count in enumerate(self._held) for block in self.matrix[row, :count].tolist()]
+        if sorted(held + self._free_blocks) != list(range(1, self.usable_blocks + 1)):
+            raise AssertionError("INV-2: a KV block is with two requests, or with nobody and not free")
+
     def slots(self, row: int, first: int, count: int) -> NDArray[np.int64]:
         """Where the tokens first, first + 1, ... of the row lie: block number x block size + offset."""
         places = np.arange(first, first + count)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from calibrate.validation.errors import KINDS, LATENCIES, STATISTICS
-from calibrate.validation.run import HEADLINES, Validation
+from calibrate.validation.run import GOALS, HEADLINES, Validation
 
 _TITLES = {
     "step": "step time",
@@ -35,6 +35,25 @@ def headline_rows(summary: dict[str, Any]) -> list[list[str]]:
     return rows
 
 
+def verdict(summary: dict[str, Any]) -> str:
+    """Which of the goals the medians reach, in a sentence."""
+    judged = {name: found for name, found in summary["overall"].items() if name in GOALS}
+    words = {
+        reached: [_judged(n, f) for n, f in judged.items() if f["reached"] is reached] for reached in (True, False)
+    }
+    lines = [f"{what}: {', '.join(words[reached])}." for reached, what in _REACHED.items() if words[reached]]
+    if not summary["overall"]["identical_decisions"]:
+        lines.append("The simulation decided otherwise than the engine, which is a fault of one of them.")
+    return " ".join(lines)
+
+
+_REACHED = {True: "Goals reached", False: "Goals missed"}
+
+
+def _judged(name: str, found: dict[str, Any]) -> str:
+    return f"{_TITLES[name]} {percent(found['median'])} (goal {found['goal']:.0%})"
+
+
 def markdown(validation: Validation) -> str:
     """The report, with every table."""
     summary = validation.summary
@@ -43,6 +62,7 @@ def markdown(validation: Validation) -> str:
             [
                 f"# Is the simulation right? {summary['model']} on {summary['device']['name']}",
                 _opening(summary),
+                verdict(summary),
                 "## Errors\n\n" + table(headline_rows(summary)) + "\n\n" + _HOW_TO_READ,
                 "![Steps](validation_steps.png)",
                 "![Requests](validation_latency.png)",
@@ -72,6 +92,7 @@ def print_headlines(summary: dict[str, Any]) -> None:
     for row in body[-2:]:
         shown.add_row(*row)
     (Console() if sys.stdout.isatty() else Console(width=120)).print(shown)
+    print(verdict(summary))
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:

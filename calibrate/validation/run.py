@@ -168,50 +168,7 @@ class _Bench:
             self.say(f"{name}: {count} requests at {rate_per_s:.3g}/s, {kind.asks}")
             runner = self._runner(setup.limits.max_model_len, setup.limits.num_gpu_blocks)
             log = self._serve(requests, setup, runner)
-            return self._compared(name, kind, rate_per_s, scenario, setup, log, host)
-
-    def _compared(
-        self,
-        name: str,
-        kind: Kind,
-        rate_per_s: float,
-        scenario: dict[str, Any],
-        setup: Setup,
-        log: ServingLog,
-        host: HostCost,
-    ) -> WorkloadRun:
-        simulated, summary, warnings = predict(scenario)
-        own = fit_host([log], host.eager_launch_s, host.start_s)
-        own_host, _, _ = predict({**scenario, "engine": {**scenario["engine"], **own.engine}})
-        replayed = replay(setup, log)
-        steps = errors.step_table(log, step_times(setup, log), host)
-        requests = errors.request_table(log, simulated)
-        busy_s = sum(step.duration_s for step in log.steps)
-        found = {
-            "asks": kind.asks,
-            "requests": len(log.requests),
-            "rate_per_s": rate_per_s,
-            "num_gpu_blocks": setup.limits.num_gpu_blocks,
-            "busy": busy_s / log.steps[-1].end_s,
-            "mean_decodes": float(np.mean([shape.decodes for shape in log.shapes])),
-            "engine_steps": {"measured": len(log.steps), "simulated": summary["engine_steps"]},
-            "preemptions": {
-                "measured": sum(row.preemptions for row in log.requests),
-                "simulated": int(simulated["preemptions"].sum()),
-            },
-            "step": errors.step_errors(steps),
-            "latency": errors.latency_errors(requests),
-            "throughput": errors.throughput_error(log, simulated),
-            "split": errors.error_split(log, replayed.requests, own_host, simulated),
-            "own_host": own.engine,
-            "decisions": {
-                "steps": replayed.engine_steps,
-                "same": replayed.same_steps,
-                "identical": replayed.identical,
-            },
-            "warnings": warnings,
-        }
-        return WorkloadRun(name, kind, rate_per_s, log, steps, requests, replayed, found)
+            return compared(name, rate_per_s, scenario, log, host)
 
     def _capacity_per_s(self, name: str, kind: Kind, engine: dict[str, Any]) -> float:
         """Requests per second that an always busy engine serves, as the simulation has it."""
@@ -234,6 +191,43 @@ class _Bench:
     def _serve(self, requests: Sequence[Request], setup: Setup, runner: Runner) -> ServingLog:
         engine: Any = setup.scenario.engine  # resolved: no choice is None
         return serve(requests, runner, setup.limits, engine.batching, engine.ordering, self.settings.seed)
+
+
+def compared(name: str, rate_per_s: float, scenario: dict[str, Any], log: ServingLog, host: HostCost) -> WorkloadRun:
+    """Hold the log of a workload against the simulation of a scenario that has the same requests."""
+    kind, setup = KINDS[name], resolve(load(scenario))
+    simulated, summary, warnings = predict(scenario)
+    own = fit_host([log], host.eager_launch_s, host.start_s)
+    own_host, _, _ = predict({**scenario, "engine": {**scenario["engine"], **own.engine}})
+    replayed = replay(setup, log)
+    steps = errors.step_table(log, step_times(setup, log), host)
+    requests = errors.request_table(log, simulated)
+    busy_s = sum(step.duration_s for step in log.steps)
+    found = {
+        "asks": kind.asks,
+        "requests": len(log.requests),
+        "rate_per_s": rate_per_s,
+        "num_gpu_blocks": setup.limits.num_gpu_blocks,
+        "busy": busy_s / log.steps[-1].end_s,
+        "mean_decodes": float(np.mean([shape.decodes for shape in log.shapes])),
+        "engine_steps": {"measured": len(log.steps), "simulated": summary["engine_steps"]},
+        "preemptions": {
+            "measured": sum(row.preemptions for row in log.requests),
+            "simulated": int(simulated["preemptions"].sum()),
+        },
+        "step": errors.step_errors(steps),
+        "latency": errors.latency_errors(requests),
+        "throughput": errors.throughput_error(log, simulated),
+        "split": errors.error_split(log, replayed.requests, own_host, simulated),
+        "own_host": own.engine,
+        "decisions": {
+            "steps": replayed.engine_steps,
+            "same": replayed.same_steps,
+            "identical": replayed.identical,
+        },
+        "warnings": warnings,
+    }
+    return WorkloadRun(name, kind, rate_per_s, log, steps, requests, replayed, found)
 
 
 def _summary(settings: Settings, host: HostCost, runs: Sequence[WorkloadRun]) -> dict[str, Any]:
@@ -265,11 +259,13 @@ def overall(workloads: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     for name, pick in HEADLINES.items():
         values = {workload: abs(pick(summary)) for workload, summary in workloads.items()}
         worst = max(values, key=lambda workload: values[workload])
+        median, goal = float(np.median(list(values.values()))), GOALS.get(name)
         found[name] = {
-            "median": float(np.median(list(values.values()))),
+            "median": median,
             "worst": values[worst],
             "worst_workload": worst,
-            "goal": GOALS.get(name),
+            "goal": goal,
+            "reached": None if goal is None else median <= goal,
         }
     found["identical_decisions"] = all(summary["decisions"]["identical"] for summary in workloads.values())
     return found
