@@ -72,4 +72,6 @@ class FusedKernels(PlainKernels):
         """All chunks at once."""
         count, longest = len(chunks), max(new for new, _ in chunks)
         tables, lengths = pages.tables[-count:], pages.lengths[-count:]
-        paged_prefill(out, q, pages.keys, pages.values, tables, lengths, pages.starts, longest, tile_n=self.prefill_tile)
+        paged_prefill(
+            out, q, pages.keys, pages.values, tables, lengths, pages.starts, longest, tile_n=self.prefill_tile
+        )

@@ -136,7 +136,7 @@ def assert_decided_alike(case: Case, log: ServingLog) -> None:
     )
     assert timer.first_different is None
     assert timer.steps == len(log.steps)
-    requests = requests_frame(record.requests).sort_values("id")
+    requests = requests_frame(record.requests, record.tenants).sort_values("id")
     assert requests["preemptions"].tolist() == [row.preemptions for row in log.requests]
     for column, own in (("finish_s", "e2e_s"), ("first_token_s", "ttft_s")):
         logged = [row.arrival_s + getattr(row, own) for row in log.requests]
