@@ -1,6 +1,7 @@
 """The verbs of `servecast calibrate`: one thin function each. Heavy imports wait until a verb needs them."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -132,6 +133,53 @@ def import_(
     if not quiet:
         typer.echo(headlines(imported.profile.name, imported.collection, imported.operations))
         typer.echo(f"\n{out} is a profile (cluster: {{gpu: {out}}}); see {out / 'import_report.md'}")
+
+
+@app.command()
+def engine(
+    requests: Annotated[
+        Path, typer.Option(help="Log of a real run: CSV, JSON lines, or a detailed `vllm bench serve` JSON.")
+    ],
+    scenario: Annotated[Path, typer.Option(help="What served it; the workload is not used.")],
+    steps: Annotated[Path | None, typer.Option(help="The engine's steps: a CSV of decodes and times.")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="FILE.yaml", help="Write the fitted `engine:` keys here.")] = None,
+    format: Annotated[Literal["table", "json"], typer.Option(help="What to print.")] = "table",
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing.")] = False,
+) -> None:
+    """Fit an engine's host costs to the log of a real run, and split the error that is left."""
+    try:
+        from calibrate.engine_fit.run import engine_fit, write_snippet
+    except ImportError as error:
+        raise ServecastError(f"a fit needs scipy ({error}); pip install 'servecast[calibrate]'") from None
+    if out is not None and out.is_dir():
+        raise ServecastError(f"--out {out}: needs the name of a file, like overhead.yaml")
+    report = engine_fit(requests, scenario, steps, _progress_line(shown=not quiet and sys.stderr.isatty()))
+    if out is not None:
+        write_snippet(report, out)
+    if quiet:
+        return
+    if format == "json":
+        from sim.report import summary_json
+
+        sys.stdout.write(summary_json(report))
+        return
+    from rich.console import Console
+
+    from calibrate.engine_fit.report import engine_report
+
+    (Console() if sys.stdout.isatty() else Console(width=110)).print(engine_report(report))
+    if out is not None:
+        typer.echo(f"written to {out}")
+
+
+def _progress_line(shown: bool) -> Callable[[str], None]:
+    """Shows what is being done on one line of stderr."""
+
+    def say(text: str) -> None:
+        if shown:
+            print(f"\r\033[K{text[:110]}", end="", file=sys.stderr, flush=True)
+
+    return say
 
 
 @app.command()

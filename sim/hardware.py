@@ -13,6 +13,7 @@ from sim.errors import ProfileError
 from sim.paths import data_dir
 
 _POINT_FILES = ("points.csv.gz", "points.csv")
+_MAY_LACK = "grouped_gemm_flops"
 _PROVENANCE = ("datasheet", "imported", "measured")
 
 
@@ -32,6 +33,8 @@ class Derates:
     """Norms, activations, rotary, sampling, of the memory bandwidth."""
     link_bandwidth: float
     """Collectives, of the bandwidth between the GPUs of a node."""
+    grouped_gemm_flops: float | None = None
+    """The experts' matrix products of a mixture, of the dense peak FLOP/s; None: as gemm_flops."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +122,8 @@ def _parse(file: Path) -> Profile:
     peaks = {dtype: facts.number(f"peak_flops.{dtype}") for dtype in facts.keys_of("peak_flops")}
     if "bf16" not in peaks:
         raise ProfileError(f"{file}: fact 'peak_flops.bf16' is missing")
-    shares = {name: facts.share(f"derates.{name}") for name in Derates.__dataclass_fields__}
+    given = facts.keys_of("derates")
+    shares = {n: facts.share(f"derates.{n}") for n in Derates.__dataclass_fields__ if n in given or n != _MAY_LACK}
     gpus = facts.number("gpus_per_node")
     if gpus != int(gpus):
         raise ProfileError(f"{file}: fact 'gpus_per_node' must be a whole number, not {gpus}")

@@ -48,6 +48,7 @@ def measure(
         warmup_s=said.measure.warmup,
         cooldown_s=said.measure.cooldown,
         decide_ahead=bool(said.engine.async_scheduling),
+        make_first_use=setup.make_first_use,
         fast_forward=fast_forward,
         progress=progress,
     )

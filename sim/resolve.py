@@ -13,6 +13,8 @@ from sim.errors import ScenarioError, ServecastError
 from sim.kvcache.capacity import MemorySplit, split_memory
 from sim.latency import EngineTiming, StepTimer, TimerContext, default_cudagraph_sizes
 from sim.latency.drafting import DraftingTimer, FlatDrafter, ModelDrafter
+from sim.latency.first_use import FirstUse, first_use
+from sim.latency.profile import Profile
 from sim.models import Model
 from sim.scenario import Engine, Scenario
 from sim.speculating import Speculation, SpeculativeEngine
@@ -76,6 +78,14 @@ class Setup:
             int(stream(self.scenario.seed, "speculation").integers(1 << 62)),
         )
         return SpeculativeEngine(*parts, kv_cache=engine.kv_cache, speculation=speculation)
+
+    def make_first_use(self) -> FirstUse | None:
+        """The kernels that a fresh replica has not compiled yet."""
+        engine: Any = self.scenario.engine  # resolved: nothing is None
+        if not isinstance(self.scenario.latency, Profile):
+            return None  # a formula, in which the model plays no part
+        sizes, rows = engine.cudagraph_capture_sizes, self.limits.max_num_batched_tokens
+        return first_use(self.model, engine.moe_first_use_s, sizes, rows)
 
 
 def resolve(scenario: Scenario) -> Setup:

@@ -155,6 +155,8 @@ class Engine(Section):
     """Time from a request's arrival at the API server to its arrival in the engine's queue."""
     host_output_s: Seconds | None = None
     """Time to hand one token to its client; all of a step's tokens wait for each other."""
+    moe_first_use_s: Seconds | None = None
+    """Stall of a fresh server whenever a mixture's kernel meets a new range of rows; 0: it has served before."""
     eager_launch_s: Seconds | None = None
     """Host time to launch one kernel when no CUDA graph fits the step."""
 

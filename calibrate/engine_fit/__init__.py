@@ -1,1 +1,1 @@
-"""Host overheads of a serving engine, fitted to logs of real servers."""
+"""Host overheads of a serving engine, fitted by simulation to the log of a real run."""

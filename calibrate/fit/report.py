@@ -165,7 +165,7 @@ def _kernels(found: dict[str, Any]) -> str:
 def _shares(found: dict[str, Any]) -> str:
     names = [f"derates.{name}" for name in Derates.__dataclass_fields__]
     rows = []
-    for name in ("kernel_latency_s", *names):
+    for name in (name for name in ("kernel_latency_s", *names) if name in found["facts"]):
         fact = found["facts"][name]
         rows.append(f"| {name} | {fact['value']:.3g} | {fact['source']} |\n")
     head = "## Beyond the points\n\nThe roofline's latency and shares of the peaks.\n\n| fact | value | source |\n"

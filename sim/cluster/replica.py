@@ -20,6 +20,7 @@ from sim.cluster.arrivals import Forecast
 from sim.cluster.clock import REPLICA_ORDER, WAKE_ORDER, At, succeed_at
 from sim.engine import Engine
 from sim.latency import StepTimer
+from sim.latency.first_use import FirstUse
 from sim.plan import StepPlan
 from sim.record import GapLog, KVUse, StepLog
 from sim.request import Request
@@ -57,7 +58,7 @@ class Replica:
     def __init__(
         self, env: simpy.Environment, index: int, engine: Engine, timer: StepTimer, gaps: GapLog,
         on_end: Callable[[Request, int, str], None], forecast: Forecast, fast_forward: bool, closed_loop: bool,
-        decide_ahead: bool, output_overhead_s: float,
+        decide_ahead: bool, output_overhead_s: float, first_use: FirstUse | None = None,
     ) -> None:  # fmt: skip
         self.env = env
         self.index = index
@@ -69,6 +70,7 @@ class Replica:
         self.forecast = forecast
         self.fast_forward = fast_forward
         self.output_overhead_s = output_overhead_s
+        self.first_use = first_use
         self.ahead = 1 if decide_ahead else 0  # steps under way when the next is decided
         # Of a step end and an arrival at the same time, which comes first? See the orders in clock.py.
         self._step_reached = bisect_right if closed_loop else bisect_left
@@ -226,6 +228,9 @@ class Replica:
         """One step: all that will be known of it when it has ended."""
         shape = plan.shape()
         time = self.timer.step(shape)
+        if self.first_use is not None and shape.prefills:
+            stall_s = self.first_use.stall_s(shape.tokens)
+            time = time._replace(total_s=time.total_s + stall_s, host_s=time.host_s + stall_s)
         for request in plan.admitted:
             request.scheduled_s = start_s
         engine = self.engine

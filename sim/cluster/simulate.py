@@ -12,6 +12,7 @@ from sim.cluster.replica import Replica
 from sim.engine import Engine
 from sim.errors import ServecastError
 from sim.latency import StepTimer
+from sim.latency.first_use import FirstUse
 from sim.record import GapLog, Record, RequestLog, step_columns
 from sim.request import Request
 from sim.routing import Router
@@ -36,6 +37,7 @@ def simulate(
     request_timeout_s: float | None = None,
     queue_timeout_s: float | None = None,
     decide_ahead: bool = False,
+    make_first_use: Callable[[], FirstUse | None] = lambda: None,
     fast_forward: bool = True,
     progress: Callable[[int, int], None] | None = None,
 ) -> Record:
@@ -46,7 +48,7 @@ def simulate(
     `warmup_s`, or in the last `cooldown_s` before the last one is sent, are served but not measured.
     The server gives a request up `request_timeout_s` after a replica got it, or `queue_timeout_s` after that if no
     step has begun for it. `decide_ahead` is asynchronous scheduling: a step is decided while the one before it is
-    under way.
+    under way. `make_first_use` says what a fresh replica still has to compile.
     `fast_forward` off simulates every step on its own; the tables must come out the same.
     `progress` is called with (requests done, requests) now and then. Raises ServecastError when a
     request can never be served, or when a cool-down is asked of a closed loop, whose last arrival
@@ -93,6 +95,7 @@ def simulate(
             closed_loop,
             decide_ahead,
             output_overhead_s,
+            make_first_use(),
         )
         for index in range(replicas)
     ]

@@ -98,7 +98,7 @@ def test_what_a_known_gpu_sustains_is_measured_and_the_rest_taken_over(fitted: F
     assert profile.derates.elementwise_bandwidth == pytest.approx(share, rel=0.02)
     assert profile.kernel_latency_s == pytest.approx(LATENCY_S, rel=0.05)
     assert profile.sources["derates.gemm_flops"].startswith("measured: ")
-    assert profile.sources["intra_node_latency_s"].startswith("assumed: ")
+    assert profile.sources["intra_node_latency_s"] == sheet.sources["intra_node_latency_s"]
 
 
 @pytest.mark.usefixtures("no_pictures")
