@@ -15,7 +15,8 @@ def latency_columns(requests: Columns) -> dict[str, Floats]:
     """Latencies of every request, in seconds; NaN where the event did not happen.
 
     queue_wait_s = first time in a step - arrival; ttft_s = first token - arrival;
-    e2e_s = finish - arrival; tpot_s = (e2e - ttft) / (output - 1), NaN for one-token outputs.
+    e2e_s = finish - arrival; tpot_s = (e2e - ttft) / (output - 1), NaN for one-token outputs;
+    normalized_s = e2e / output, the normalized latency of the Orca and PagedAttention papers.
     """
     arrival = requests["arrival_s"]
     first, finish = requests["first_token_s"], requests["finish_s"]
@@ -27,6 +28,7 @@ def latency_columns(requests: Columns) -> dict[str, Floats]:
         "ttft_s": first - arrival,
         "tpot_s": tpot,
         "e2e_s": finish - arrival,
+        "normalized_s": (finish - arrival) / np.maximum(requests["generated_tokens"], 1),
     }
 
 

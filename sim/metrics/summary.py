@@ -19,7 +19,10 @@ from sim.metrics.throughput import max_output_tokens_per_s, throughput
 from sim.metrics.utilisation import cost, engine_load, model_utilisation
 from sim.record import STATUS
 
-_LATENCIES = {"ttft": "ttft_s", "tpot": "tpot_s", "e2el": "e2e_s", "queue_wait": "queue_wait_s"}
+_LATENCIES = {
+    "ttft": "ttft_s", "tpot": "tpot_s", "e2el": "e2e_s", "queue_wait": "queue_wait_s",
+    "normalized_latency": "normalized_s",
+}  # fmt: skip
 
 
 def summarize(
@@ -76,7 +79,7 @@ def summarize(
 
 
 def _latency_fields(requests: Columns, itl_bins: NDArray[Any], itl_counts: NDArray[Any]) -> dict[str, float]:
-    """mean_, median_, std_, p50_ ... p99_ of ttft, tpot, itl, e2el and queue_wait, in ms."""
+    """mean_, median_, std_, p50_ ... p99_ of ttft, tpot, itl, e2el, queue_wait and normalized_latency, in ms."""
     done = completed(requests)
     columns = latency_columns(requests)
     tables = {}

@@ -69,6 +69,7 @@ def test_latencies(summary: dict) -> None:
         "mean_tpot_ms": 625, "p50_tpot_ms": 625, "std_tpot_ms": 125, "p99_tpot_ms": 747.5,
         "mean_e2el_ms": 5500 / 3, "median_e2el_ms": 1500, "p90_e2el_ms": 2300,
         "mean_queue_wait_ms": 500 / 3, "p99_queue_wait_ms": 490, "mean_itl_ms": 625,
+        "mean_normalized_latency_ms": (2500 / 3 + 1500 + 500) / 3, "median_normalized_latency_ms": 2500 / 3,
     }  # fmt: skip
     for name, value in expected.items():
         assert summary[name] == pytest.approx(value, rel=1e-12), name
