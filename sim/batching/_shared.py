@@ -107,3 +107,26 @@ def admit_whole(engine: Engine, plan: StepPlan, budget: int) -> None:
             return
         engine.admit(request, hit, new, plan)
         budget -= new
+
+
+def asked_tokens(engine: Engine, request: Request, max_new_tokens: int | None) -> int:
+    """Tokens of answer that a client allows: `max_new_tokens`, cut at the context's end; or what it will get."""
+    room = engine.limits.max_model_len - request.prompt_tokens
+    return max(min(max_new_tokens or 0, room), request.output_tokens)
+
+
+def blocks_to_end(engine: Engine, request: Request, max_new_tokens: int | None) -> int:
+    """Blocks that a request holds when it has all the answer that its client allows; the last token needs none."""
+    return engine.kv.blocks_for(request.prompt_tokens + asked_tokens(engine, request, max_new_tokens) - 1)
+
+
+def reserved_blocks(engine: Engine, plan: StepPlan, max_new_tokens: int | None) -> int:
+    """Free blocks that running requests will still take, after this step, until their clients' limits."""
+    blocks = 0
+    for request in engine.running:
+        if not is_leaving(request):
+            computed = request.computed_tokens
+            if request not in engine.prefilling:
+                computed = request.lead + engine.decoders.clock + (plan.decodes > 0)
+            blocks += blocks_to_end(engine, request, max_new_tokens) - engine.kv.blocks_for(computed)
+    return blocks

@@ -47,19 +47,29 @@ TIMERS = [
 
 VALUES: dict[str, list[Any]] = {
     "batch_size": [1, 2, 5],
+    "capacity_scheduler_policy": ["guaranteed_no_evict", "max_utilization"],
     "chunk_tokens": [None, 1, 7, 64],
+    "chunked_prefill_size": [None, 1, 7, 64],
+    "max_batch_prefill_tokens": [None, 50],
+    "max_batch_total_tokens": [None, 300],
+    "max_new_tokens": [None, 100],
+    "max_prefill_tokens": [16384, 50],
     "max_queue_delay": [0.0, 1 / 64, 0.2],
-    "reserve": ["max", "pow2", "oracle"],
+    "max_waiting_tokens": [0, 4, 20],
     "preferred_batch_sizes": [(), (2,), (2, 5)],
+    "reserve": ["max", "pow2", "oracle"],
+    "schedule_conservativeness": [1.0, 0.1],
     "timeout": [0.0, 1 / 64, 0.5],
+    "waiting_served_ratio": [0.0, 0.3, 1.2],
 }
 """Values for parameters of policies, by name; booleans are drawn anyway, all others keep their defaults."""
 
 
 @st.composite
-def built_in(draw: st.DrawFn, package: str) -> Any:
-    """Any option of a folder, with any parameters."""
-    cls = draw(st.sampled_from([*options(package).values()]))
+def built_in(draw: st.DrawFn, package: str, name: str | None = None) -> Any:
+    """The option of that name, or any in the folder, with any parameters."""
+    known = options(package)
+    cls = known[name or draw(st.sampled_from([*known]))]
     given = {}
     for field in dataclasses.fields(cls):
         values = [True, False] if isinstance(field.default, bool) else VALUES.get(field.name, [field.default])
@@ -88,7 +98,7 @@ class Case:
 
 
 @st.composite
-def cases(draw: st.DrawFn) -> Case:
+def cases(draw: st.DrawFn, batching_name: str | None = None) -> Case:
     count = draw(st.integers(1, 40))
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     # On a binary grid arrivals coincide with each other and, with step times on it, with ends of steps.
@@ -107,7 +117,7 @@ def cases(draw: st.DrawFn) -> Case:
     block = draw(st.sampled_from([1, 4, 16]))
     spare = draw(st.sampled_from([0, 1, 30 // block, 1000]))
     ordering = draw(st.sampled_from(ORDERS))
-    batching: Batching = draw(built_in("sim.batching"))
+    batching: Batching = draw(built_in("sim.batching", batching_name))
     kv_cache = draw(st.one_of(st.just(Paged()), built_in("sim.kvcache")))
     most_seqs = draw(st.sampled_from([1, 3, 64]))
     # Only vLLM V1 leaves a decode out when a step has too few tokens; the others are never set up so.

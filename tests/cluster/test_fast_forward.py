@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from sim.choice import name_of
+from sim.choice import name_of, options
 from sim.latency.linear import Linear
 from sim.record import Record
 from tests.cluster.strategies import ORDERS, Case, cases
@@ -18,7 +19,7 @@ def content(record: Record) -> dict[str, bytes]:
     return {name: column.tobytes() for name, column in tables.items()}
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(cases())
 def test_same_bytes(case: Case) -> None:
     plain = serve(case.table, case.timer, fast_forward=False, group_decodes=False, **case.options)
@@ -47,6 +48,16 @@ def test_an_arrival_behind_the_head_can_let_the_head_in() -> None:
     plain, fast = (serve(requests, timer, fast_forward=on, limits=limits) for on in (False, True))
     assert plain.requests["scheduled_s"].tolist() == fast.requests["scheduled_s"].tolist()
     assert plain.requests["scheduled_s"][1] < 0.3  # the first is done at 1 s
+
+
+@pytest.mark.parametrize("name", options("sim.batching"))
+@settings(max_examples=30, deadline=None)
+@given(data=st.data())
+def test_same_bytes_under_every_batching(name: str, data: st.DataObject) -> None:
+    case = data.draw(cases(name))
+    plain = serve(case.table, case.timer, fast_forward=False, group_decodes=False, **case.options)
+    fast = serve(case.table, case.timer, **case.options)
+    assert content(fast) == content(plain)
 
 
 @pytest.mark.parametrize("ordering", ORDERS, ids=name_of)

@@ -9,7 +9,10 @@ from sim.batching.one_at_a_time import OneAtATime
 from sim.batching.orca import Orca
 from sim.batching.prefill_first import PrefillFirst
 from sim.batching.sarathi import Sarathi
+from sim.batching.sglang import Sglang
 from sim.batching.static import Static
+from sim.batching.tensorrt_llm import TensorrtLlm
+from sim.batching.tgi import Tgi
 from sim.engine import Batching, Engine
 from sim.plan import StepPlan
 from sim.request import Request
@@ -249,6 +252,137 @@ def test_sarathi_keeps_the_blocks_of_a_prompt_under_way(group_decodes: bool) -> 
     ]
     assert [len(plan.preempted) for plan in plans] == [0, 1, 0, 0, 0, 0]
     assert requests[1].recomputed_tokens == 1
+
+
+@BOTH_WAYS
+def test_sglang_cuts_the_last_prompt_of_a_step(group_decodes: bool) -> None:
+    requests = [Request(0, 0.0, 6, 3), Request(1, 0.0, 4, 2)]
+    assert run(replica(Sglang(chunked_prefill_size=8), group_decodes), requests)[0] == [
+        "6 . 1 1",
+        "2 2 1 .",
+    ]
+
+
+@BOTH_WAYS
+@pytest.mark.parametrize(
+    ("conservativeness", "second"),
+    [(1.0, ". 3 1 . . . . . . . ."), (1.5, ". . . . . . . . . . 3 1")],
+)  # fmt: skip
+def test_sglang_lends_what_answers_are_expected_to_leave(
+    group_decodes: bool, conservativeness: float, second: str
+) -> None:
+    """20 tokens of KV, 12 of them free before step 1, and 9 of the first answer to come.
+
+    At the ratio of 0.7 these count 6.3, and 3 + 2 tokens are less than the 5.7 that are left; at 1 they are not.
+    """
+    requests = [Request(0, 0.0, 8, 10), Request(1, 0.0, 3, 2)]
+    policy = Sglang(schedule_conservativeness=conservativeness)
+    server = replica(policy, group_decodes, block_size=1, num_gpu_blocks=21)
+    assert run(server, requests, {1: 1})[0][1] == second
+
+
+def test_sglang_ratio_falls_with_every_step_of_decodes() -> None:
+    """From 0.7 by (0.7 - 0.098) / 600 a step, to 0.098 and no further; a step of prompts leaves it alone."""
+    policy, server = Sglang(), replica(Sglang(), True)
+    server.add(Request(0, 0.0, 4, 1000))
+    seen = []
+    for _ in range(700):
+        _step(server)
+        seen.append(policy._ratio(server))
+    assert seen[0] == 0.7
+    assert seen[300] == pytest.approx((0.7 + 0.098) / 2)
+    assert seen[600] == pytest.approx(0.098)
+    assert seen[699] == pytest.approx(0.098)
+
+
+@BOTH_WAYS
+def test_sglang_retracts(group_decodes: bool) -> None:
+    """13 tokens of KV. Without an estimate the second is let in, and in step 4 two tokens are one too many.
+
+    It has 3 tokens of its answer, as has the first, and is retracted as the later. The ratio is then 1 (3 tokens and
+    20 more of a limit of 8), so it waits until the first has left, and is recomputed.
+    """
+    requests = [Request(0, 0.0, 4, 8), Request(1, 0.0, 4, 4)]
+    server = replica(Sglang(schedule_conservativeness=0.0), group_decodes, block_size=1, num_gpu_blocks=14)
+    rows, plans = run(server, requests, {1: 1})
+    assert rows == [
+        "4 . 1 1 1 1 1 1 1 .",
+        ". 4 1 1 . . . . . 7",
+    ]
+    assert [step for step, plan in enumerate(plans) if plan.preempted] == [4]
+    assert requests[1].recomputed_tokens == 6
+
+
+@BOTH_WAYS
+def test_tensorrt_llm_promises(group_decodes: bool) -> None:
+    def rows(promise: Any) -> list[str]:
+        requests = [Request(0, 0.0, 4, 3), Request(1, 0.0, 5, 2)]
+        policy = TensorrtLlm(capacity_scheduler_policy=promise)
+        return run(replica(policy, group_decodes, block_size=1, num_gpu_blocks=10), requests)[0]
+
+    assert rows("guaranteed_no_evict") == [
+        "4 1 1 . .",
+        ". . . 5 1",
+    ]
+    assert rows("max_utilization") == [
+        "4 1 1 .",
+        "5 . . 6",
+    ]
+
+
+@BOTH_WAYS
+def test_tensorrt_llm_cuts_at_whole_blocks(group_decodes: bool) -> None:
+    """Six tokens a step: of 10 the first takes one block of 4, then the rest; two tokens are no block for the other."""
+    requests = [Request(0, 0.0, 10, 1), Request(1, 0.0, 3, 1)]
+    server = replica(TensorrtLlm(enable_chunked_context=True), group_decodes, max_num_batched_tokens=6)
+    assert run(server, requests)[0] == [
+        "4 6 .",
+        ". . 3",
+    ]
+
+
+@BOTH_WAYS
+def test_tgi_waits_for_enough(group_decodes: bool) -> None:
+    first = [Request(0, 0.0, 4, 5), Request(1, 0.0, 4, 2), Request(2, 0.0, 2, 1)]
+    assert run(replica(Tgi(waiting_served_ratio=2), group_decodes), first, {1: 2, 2: 3})[0] == [
+        "4 1 1 . 1 1",
+        ". . . 4 1 .",
+        ". . . 2 . .",
+    ]
+    alone = [Request(0, 0.0, 4, 5), Request(1, 0.0, 4, 2)]
+    policy = Tgi(waiting_served_ratio=2, max_waiting_tokens=4)
+    assert run(replica(policy, group_decodes), alone, {1: 2})[0] == [
+        "4 1 1 1 . 1",  # four steps after the first prompt any number will do
+        ". . . . 4 1",
+    ]
+
+
+@BOTH_WAYS
+def test_tgi_decodes_between_two_steps_of_prompts(group_decodes: bool) -> None:
+    requests = [Request(0, 0.0, 4, 6), Request(1, 0.0, 4, 3), Request(2, 0.0, 2, 1)]
+    assert run(replica(Tgi(waiting_served_ratio=0), group_decodes), requests, {1: 2, 2: 3})[0] == [
+        "4 1 . 1 . 1 1 1",
+        ". . 4 1 . 1 . .",
+        ". . . . 2 . . .",
+    ]
+    requests = [Request(0, 0.0, 4, 2), Request(1, 0.0, 4, 2)]
+    assert run(replica(Tgi(waiting_served_ratio=0), group_decodes), requests, {1: 1})[0] == [
+        "4 . 1",  # but not behind prompts that started from nothing
+        ". 4 1",
+    ]
+
+
+@BOTH_WAYS
+@pytest.mark.parametrize("limit", [{"num_gpu_blocks": 13}, {"max_batch_total_tokens": 12}])
+def test_tgi_sets_memory_aside_to_the_end(group_decodes: bool, limit: dict[str, int]) -> None:
+    """The answers end with 8 and 5 tokens of KV, and there is room for 12, although both prompts have 4."""
+    requests = [Request(0, 0.0, 4, 5), Request(1, 0.0, 4, 2)]
+    policy = Tgi(max_batch_total_tokens=limit.get("max_batch_total_tokens"))
+    blocks = {"num_gpu_blocks": limit.get("num_gpu_blocks", 1000)}
+    assert run(replica(policy, group_decodes, block_size=1, **blocks), requests)[0] == [
+        "4 1 1 1 1 . .",
+        ". . . . . 4 1",
+    ]
 
 
 def _step(engine: Engine) -> StepPlan:
