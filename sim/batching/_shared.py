@@ -117,11 +117,15 @@ def asked_tokens(engine: Engine, request: Request, max_new_tokens: int | None) -
 
 def blocks_to_end(engine: Engine, request: Request, max_new_tokens: int | None) -> int:
     """Blocks that a request holds when it has all the answer that its client allows; the last token needs none."""
+    if not engine.kv.grows:
+        return engine.kv.whole_blocks(request)
     return engine.kv.blocks_for(request.prompt_tokens + asked_tokens(engine, request, max_new_tokens) - 1)
 
 
 def reserved_blocks(engine: Engine, plan: StepPlan, max_new_tokens: int | None) -> int:
     """Free blocks that running requests will still take, after this step, until their clients' limits."""
+    if not engine.kv.grows:
+        return 0
     blocks = 0
     for request in engine.running:
         if not is_leaving(request):

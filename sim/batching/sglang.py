@@ -129,10 +129,11 @@ class Sglang:
         while budget > 0 and inputs > 0 and engine.waiting and engine.has_seat and not closed:
             request = engine.waiting.head
             hit = kv.lookup(request)
-            new = request.known_tokens - hit.blocks * size
+            new = request.known_tokens - hit.tokens
             room -= hit.evictable_blocks * size
             to_come = self._to_come(engine, request)
-            if new + to_come >= room and engine.running:
+            has_room = new + to_come < room and kv.can_admit(request, hit, hit.tokens + min(new, budget), 0)
+            if not has_room and engine.running:
                 engine.policy_state.closed_at = len(engine.running)
                 return
             if plan.chunks and kv.blocks_for(new) * size > inputs:
@@ -148,13 +149,13 @@ class Sglang:
     def _retract(self, engine: Engine, plan: StepPlan) -> None:
         """Take the blocks of requests, those with the shortest answers first, until the others can decode."""
         kv, group = engine.kv, engine.decoders
-        one_more = [r for r in engine.prefilling if is_decoding(r) and r.computed_tokens % kv.block_size == 0]
+        one_more = [r for r in engine.prefilling if is_decoding(r) and kv.growth_blocks(r, 1)]
         if len(one_more) + (group.blocks_needed if group.size else 0) <= kv.free_blocks:
             return
         engine.dissolve_decoders(plan)
         order = [request for request in engine.prefilling if is_decoding(request)]
         order.sort(key=lambda request: (request.generated_tokens, -request.prompt_tokens), reverse=True)
-        while sum(request.computed_tokens % kv.block_size == 0 for request in order) > kv.free_blocks:
+        while sum(kv.growth_blocks(request, 1) for request in order) > kv.free_blocks:
             engine.preempt(order.pop(), plan)
         state: _State = engine.policy_state
         used = sum(request.generated_tokens for request in order) + _RETRACT_DECODE_STEPS * len(order)

@@ -36,7 +36,7 @@ from sim.batching._shared import (
     to_go,
 )
 from sim.engine import Engine
-from sim.kvcache.paged import Hit
+from sim.kvcache.protocol import Hit
 from sim.plan import StepPlan
 from sim.request import Request
 
@@ -72,7 +72,7 @@ class TensorrtLlm:
         while not plan.preempted and engine.waiting and engine.has_seat:
             request = engine.waiting.head
             hit = engine.kv.lookup(request)
-            new = self._cut(engine, request.known_tokens - hit.blocks * engine.limits.block_size, budget)
+            new = self._cut(engine, request.known_tokens - hit.tokens, budget)
             if not new or not self._may_enter(engine, plan, request, hit):
                 break
             engine.admit(request, hit, new, plan)
@@ -97,6 +97,6 @@ class TensorrtLlm:
     def _may_enter(self, engine: Engine, plan: StepPlan, request: Request, hit: Hit) -> bool:
         """Whether the memory that was promised and what the request needs can be had."""
         if self.capacity_scheduler_policy == "max_utilization":
-            return fits(engine, hit, request.known_tokens, promised_blocks(engine))
+            return fits(engine, request, hit, request.known_tokens, promised_blocks(engine))
         needed = blocks_to_end(engine, request, self.max_new_tokens) - hit.blocks + hit.evictable_blocks
         return needed + reserved_blocks(engine, plan, self.max_new_tokens) <= engine.kv.free_blocks

@@ -108,7 +108,7 @@ class Tgi:
             if (room < 0 or tokens < 0) and engine.running:
                 return
             hit = engine.kv.lookup(request)
-            engine.admit(request, hit, request.known_tokens - hit.blocks * engine.limits.block_size, plan)
+            engine.admit(request, hit, request.known_tokens - hit.tokens, plan)
 
     def _are_enough(self, engine: Engine, enough: int, room: int, tokens: int) -> bool:
         """Whether so many have seats, room and tokens, in the order of arrival."""
@@ -125,8 +125,8 @@ class Tgi:
 
     def _room(self, engine: Engine, plan: StepPlan) -> int:
         """Blocks that are not set aside."""
-        kv = engine.kv
-        most = (self.max_batch_total_tokens or kv.num_blocks * kv.block_size) // kv.block_size
+        kv, size = engine.kv, engine.limits.block_size
+        most = (self.max_batch_total_tokens or kv.num_blocks * size) // size
         return min(kv.free_blocks, most - kv.used_blocks) - reserved_blocks(engine, plan, self.max_new_tokens)
 
     def _tokens(self, engine: Engine) -> int:
