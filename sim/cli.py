@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
+from sim import profile_verbs
 from sim.errors import ServecastError
 
 if TYPE_CHECKING:
@@ -249,23 +250,11 @@ def models() -> None:
 
 @app.command()
 def gpus() -> None:
-    """List the GPU profiles, and where their numbers are from."""
-    from sim import hardware
+    """List the GPU profiles (the same as `profiles`)."""
+    profile_verbs.list_profiles()
 
-    table = _table("gpu", "memory", "bandwidth", "bf16 dense", "price", "step times from", "as of")
-    for name in hardware.names():
-        gpu = hardware.load(name)
-        price = "-" if gpu.price_usd_per_hour is None else f"${gpu.price_usd_per_hour:.2f}/h"
-        table.add_row(
-            name,
-            f"{gpu.memory_bytes / 2**30:.1f} GiB",
-            f"{gpu.memory_bandwidth_bytes_per_s / 1e12:.2f} TB/s",
-            f"{gpu.peak('bf16') / 1e12:.0f} TFLOP/s",
-            price,
-            gpu.provenance,
-            gpu.date,
-        )
-    _console().print(table)
+
+app.add_typer(profile_verbs.app, name="profiles")
 
 
 @app.command()

@@ -1,0 +1,74 @@
+"""The verbs of `servecast profiles`: one thin function each. Heavy imports wait until a verb needs them."""
+
+import sys
+from typing import Annotated, Any, Literal
+
+import typer
+
+app = typer.Typer(
+    help="List the GPU profiles; show one of them, or compare two.",
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+_Format = Annotated[Literal["table", "json"], typer.Option(help="What to print.")]
+
+
+@app.callback(invoke_without_command=True)
+def profiles(verb: typer.Context, format: _Format = "table") -> None:
+    """List the GPU profiles; show one of them, or compare two."""
+    if verb.invoked_subcommand is None:
+        list_profiles(format)
+
+
+def list_profiles(format: str = "table") -> None:
+    """Print the profiles that ship: where their numbers are from, their points, and the error of their fits."""
+    from sim.insight.profiles import all_inventories
+    from sim.report.profiles import profile_list
+
+    found = all_inventories()
+    _print(found, profile_list(found), format)
+
+
+@app.command()
+def show(
+    profile: Annotated[str, typer.Argument(help="A profile's name, or the folder of one of your own.")],
+    format: _Format = "table",
+) -> None:
+    """Show one profile: how many points of each operation, their range, and the error of the fit."""
+    from sim import hardware
+    from sim.insight.profiles import inventory
+    from sim.report.profiles import profile_list
+
+    found = inventory(hardware.load(profile))
+    _print(found, profile_list([found]), format)
+
+
+@app.command()
+def compare(
+    first: Annotated[str, typer.Argument(metavar="A", help="A profile's name, or its folder.")],
+    second: Annotated[str, typer.Argument(metavar="B", help="Another one; its times are divided by A's.")],
+    model: Annotated[str, typer.Option(help="A built-in, or a config.json.")] = "llama-3.1-8b",
+    tp: Annotated[int, typer.Option(help="GPUs that share the model.")] = 1,
+    weights: Annotated[str, typer.Option(help="Number format of the weights.")] = "bf16",
+    kv: Annotated[str, typer.Option(help="Number format of the KV cache.")] = "bf16",
+    format: _Format = "table",
+) -> None:
+    """How much longer B takes than A: each operation of a model over a grid of shapes, and whole steps."""
+    from sim import hardware, models
+    from sim.insight.profiles import Setting, compare_profiles
+    from sim.report.profiles import profile_comparison
+
+    setting = Setting(models.load(model), tp, weights, kv)
+    found = compare_profiles(hardware.load(first), hardware.load(second), setting)
+    _print(found, profile_comparison(found), format)
+
+
+def _print(found: Any, table: Any, format: str) -> None:
+    if format == "json":
+        import json
+
+        sys.stdout.write(json.dumps(found, indent=2, allow_nan=False) + "\n")
+        return
+    from rich.console import Console
+
+    (Console() if sys.stdout.isatty() else Console(width=120)).print(table)
