@@ -83,5 +83,8 @@ def make_requests(table: RequestTable, warmup_s: float, cooldown_s: float) -> It
         )
         for index, (arrival_s, prompt, output, priority, tenant, predicted) in enumerate(columns, first):
             segments = None if table.segments is None else table.segments[index]
+            output_name = None if table.output_names is None else table.output_names[index]
             measured = warmup_s <= arrival_s <= last_s
-            yield Request(index, arrival_s, prompt, output, priority, segments, None, measured, tenant, predicted)
+            yield Request(
+                index, arrival_s, prompt, output, priority, segments, output_name, measured, tenant, predicted
+            )

@@ -64,6 +64,28 @@ class Namer:
         return self._pieces.setdefault(piece, piece)
 
 
+def cut_right(segments: Segments, tokens: int) -> Segments:
+    """The first `tokens` tokens."""
+    kept: list[tuple[Hashable, int]] = []
+    for name, length in segments:
+        if tokens <= 0:
+            break
+        kept.append((name, min(length, tokens)))
+        tokens -= length
+    return tuple(kept)
+
+
+def cut_left(segments: Segments, tokens: int) -> Segments:
+    """The last `tokens` tokens; what is left of a piece equals only what was cut at the same place."""
+    kept: list[tuple[Hashable, int]] = []
+    for name, length in reversed(segments):
+        if tokens <= 0:
+            break
+        kept.append((name, length) if length <= tokens else (("rest", name, length - tokens), tokens))
+        tokens -= length
+    return tuple(reversed(kept))
+
+
 def draw_ranks(rng: np.random.Generator, kinds: int, count: int, skew: float) -> Ints:
     """i8[count] of 0 .. kinds - 1, rank k with weight 1 / (k + 1)**skew (0: all alike; 1: Zipf's law)."""
     if skew == 0:

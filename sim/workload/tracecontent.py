@@ -27,6 +27,10 @@ class Content:
 
     columns: Sequence[str] = ()
 
+    def wanted(self, rows: Rows, block: Block, count: int) -> Bools:
+        """True for the rows that the user asks for; the others are passed over silently."""
+        return np.ones(count, dtype=bool)
+
     def problems(self, rows: Rows, block: Block, prompt: Floats) -> Iterator[Problem]:
         """What is wrong with these columns of a block."""
         yield from ()
@@ -38,6 +42,18 @@ class Content:
     def segments(self, rows: Rows, block: Block, chosen: Ints, prompt: Ints, first: int) -> list[Segments | None]:
         """What the chosen rows' prompts hold; `prompt` is their length, `first` numbers the first of them."""
         return [None] * len(chosen)
+
+    def sessions(self, rows: Rows, block: Block, chosen: Ints) -> list[Hashable | None]:
+        """Which session each chosen row belongs to: the column session_id, if it is read."""
+        return self._names(rows, block, "session_id", chosen)
+
+    def output_names(self, rows: Rows, block: Block, chosen: Ints) -> list[Hashable | None]:
+        """The name by which later prompts repeat a row's answer: the column output_id, if it is read."""
+        return self._names(rows, block, "output_id", chosen)
+
+    def _names(self, rows: Rows, block: Block, name: str, chosen: Ints) -> list[Hashable | None]:
+        values = _column(rows, block, name)
+        return [None] * len(chosen) if values is None else [values[row] for row in chosen.tolist()]
 
 
 @dataclass
@@ -51,6 +67,8 @@ class NamedContent(Content):
 
     columns: Sequence[str] = ("priority", "prompt_id", "prefix_group", "prefix_tokens")
     block_size: int | None = None
+    hashes: str = "block_hashes"
+    """What the column of block hashes is called."""
 
     def __post_init__(self) -> None:
         self._namer = Namer()
@@ -69,9 +87,10 @@ class NamedContent(Content):
             bad = ~_blank(priorities) & ~((np.abs(numbers) < 2**31) & (numbers == np.floor(numbers)))
             yield Problem("priority", bad, "not a whole number")
         prompt_ids, groups, hashes = (
-            _column(rows, block, name) for name in ("prompt_id", "prefix_group", "block_hashes")
+            _column(rows, block, name) for name in ("prompt_id", "prefix_group", self.hashes)
         )
-        names = {"prompt_id": prompt_ids, "prefix_group": groups}
+        more = {name: _column(rows, block, name) for name in ("session_id", "output_id")}
+        names = {"prompt_id": prompt_ids, "prefix_group": groups, **more}
         for name, values in names.items():
             if values is not None:
                 odd = [v is not None and type(v) not in (int, str) for v in values]
@@ -79,7 +98,7 @@ class NamedContent(Content):
         given = [~_blank(values) for values in (prompt_ids, groups, hashes) if values is not None]
         if len(given) > 1:
             twice = np.sum(given, axis=0) > 1
-            yield Problem("prompt_tokens", twice, "named twice: give prompt_id, prefix_group or block_hashes")
+            yield Problem("prompt_tokens", twice, f"named twice: give prompt_id, prefix_group or {self.hashes}")
         if prompt_ids is not None:
             yield from self._prompt_problems(prompt_ids, prompt)
         yield from _prefix_problems(rows, block, groups, prompt)
@@ -96,7 +115,7 @@ class NamedContent(Content):
 
     def _hash_problems(self, rows: Rows, block: Block, hashes: list[Any], prompt: Floats) -> Iterator[Problem]:
         lists = [h is None or (type(h) is list and set(map(type, h)) <= {int, str}) for h in hashes]
-        yield Problem("block_hashes", ~np.array(lists), "not a list of whole numbers or texts")
+        yield Problem(self.hashes, ~np.array(lists), "not a list of whole numbers or texts")
         sizes = self._sizes(rows, block, len(hashes))
         given = ~_blank(hashes)
         odd = given & ~((sizes >= 1) & (sizes == np.floor(sizes)))
@@ -104,7 +123,7 @@ class NamedContent(Content):
         counts = np.array([len(h) if type(h) is list else 0 for h in hashes])
         with np.errstate(invalid="ignore"):
             many = given & ((counts - 1) * sizes >= prompt)
-        yield Problem("block_hashes", many, "more blocks than prompt_tokens fill at this block_size")
+        yield Problem(self.hashes, many, "more blocks than prompt_tokens fill at this block_size")
 
     def _sizes(self, rows: Rows, block: Block, count: int) -> Floats:
         if self.block_size is not None:
@@ -123,7 +142,7 @@ class NamedContent(Content):
             for i, row in enumerate(chosen.tolist()):
                 if groups[row] is not None:
                     out[i] = self._namer.prefix(groups[row], int(shared[row]), first + i, lengths[i])
-        if (hashes := _column(rows, block, "block_hashes")) is not None:
+        if (hashes := _column(rows, block, self.hashes)) is not None:
             sizes = self._sizes(rows, block, len(hashes))
             for i, row in enumerate(chosen.tolist()):
                 if hashes[row] is not None:
