@@ -10,6 +10,7 @@ from sim.quantity import Seconds
 from sim.workload.table import Floats, Ints, RequestTable, rounded
 
 _MANY_TIES = 0.1
+_FEWEST = 20  # a handful of gaps is on some grid by chance
 _DRIFT = 0.02
 
 
@@ -21,7 +22,7 @@ def coarse_grid_s(arrival_s: Floats) -> float | None:
     """
     gaps = np.diff(arrival_s)
     steps = gaps[gaps > 0]
-    if len(steps) < 2 or len(steps) > (1 - _MANY_TIES) * len(gaps):
+    if len(gaps) < _FEWEST or len(steps) < 2 or len(steps) > (1 - _MANY_TIES) * len(gaps):
         return None
     shortest = float(np.quantile(steps, 0.001, method="lower"))
     spacing = float(np.median(steps[steps < 1.5 * shortest]))
@@ -42,8 +43,19 @@ def spread(table: RequestTable, jitter: Literal["grid"] | Seconds, rng: np.rando
     if table.sessions is not None:
         moved = _in_session_order(moved, table.sessions)
     order = np.argsort(moved, kind="stable")
-    note = f"arrivals spread evenly within {width_s:g} s of their recorded times (jitter; stream workload.jitter)"
+    note = f"arrivals spread evenly within {width_s:.3g} s of their recorded times (jitter; stream workload.jitter)"
     return dataclasses.replace(reordered(table, order), arrival_s=rounded(moved[order]), notes=(*table.notes, note))
+
+
+def told_of_grid(table: RequestTable) -> RequestTable:
+    """The same requests, with a note if their times are on a coarse grid."""
+    grid_s = coarse_grid_s(table.arrival_s)
+    if grid_s is None:
+        return table
+    note = (
+        f"arrivals were recorded on a grid of {grid_s:.3g} s and replayed so, in bursts; jitter: grid spreads them"
+    )
+    return dataclasses.replace(table, notes=(*table.notes, note))
 
 
 def _in_session_order(moved: Floats, sessions: Ints) -> Floats:
@@ -65,6 +77,8 @@ def reordered(table: RequestTable, order: Ints) -> RequestTable:
         prompt_tokens=table.prompt_tokens[order],
         output_tokens=table.output_tokens[order],
         priority=table.priority[order],
+        tenant=None if table.tenant is None else table.tenant[order],
+        predicted_tokens=None if table.predicted_tokens is None else table.predicted_tokens[order],
         segments=None if table.segments is None else [table.segments[row] for row in rows],
         output_names=None if table.output_names is None else [table.output_names[row] for row in rows],
         sessions=None if table.sessions is None else table.sessions[order],

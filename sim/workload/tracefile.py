@@ -1,7 +1,8 @@
 """What every trace format shares: options, checking of rows, slicing and scaling of time."""
 
+import gc
 from collections.abc import Callable, Hashable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
@@ -96,7 +97,8 @@ def read_trace(
     rows are to be skipped; and when nothing is left.
     """
     reading = _Reading(options, rows, columns, clock or rows.numbers, content or Content())
-    kept = list(reading.run())
+    with _no_collection():
+        kept = list(reading.run())
     arrival_s, prompt, output, priority = (
         np.concatenate([part[i] for part in kept])[options.offset :] if kept else np.empty(0) for i in range(4)
     )
@@ -119,6 +121,18 @@ def read_trace(
     )
     table.check()
     return table
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Without the garbage collector, which would look at millions of new pieces again and again, all in use."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def _if_any(values: list[Any]) -> list[Any] | None:

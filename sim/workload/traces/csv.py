@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from sim.errors import TraceError
+from sim.workload.fileoptions import Signs
 from sim.workload.rows import CsvRows
 from sim.workload.table import RequestTable
 from sim.workload.tracecontent import NamedContent
@@ -17,6 +19,8 @@ class Csv(TraceOptions):
     Optional columns: priority (lower is more urgent), prompt_id, prefix_group with prefix_tokens; blank
     cells are left out. Other columns are ignored. `jsonl` also takes block hashes.
     """
+
+    signs: ClassVar[Signs | None] = Columns().signs("csv")
 
     def read(self) -> RequestTable:
         """The requests. Raises TraceError naming file, line and column of a row that cannot be used."""
