@@ -52,9 +52,7 @@ def told_of_grid(table: RequestTable) -> RequestTable:
     grid_s = coarse_grid_s(table.arrival_s)
     if grid_s is None:
         return table
-    note = (
-        f"arrivals were recorded on a grid of {grid_s:.3g} s and replayed so, in bursts; jitter: grid spreads them"
-    )
+    note = f"arrivals were recorded on a grid of {grid_s:.3g} s and replayed so, in bursts; jitter: grid spreads them"
     return dataclasses.replace(table, notes=(*table.notes, note))
 
 
