@@ -67,7 +67,7 @@ class NamedContent(Content):
     prompt as [name, tokens] pieces, equal names equal from their first token on; what they leave is its own.
     """
 
-    columns: Sequence[str] = ("priority", "prompt_id", "prefix_group", "prefix_tokens")
+    columns: Sequence[str] = ("priority", "prompt_id", "prefix_group", "prefix_tokens", "session_id")
     block_size: int | None = None
     hashes: str = "block_hashes"
     """What the column of block hashes is called."""

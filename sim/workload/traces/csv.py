@@ -16,7 +16,7 @@ from sim.workload.tracefile import Columns, TraceOptions, read_trace
 class Csv(TraceOptions):
     """Columns arrival_s (seconds from 0, sorted), prompt_tokens, output_tokens, in any order.
 
-    Optional columns: priority (lower is more urgent), prompt_id, prefix_group with prefix_tokens; blank
+    Optional columns: priority (lower is more urgent), session_id, prompt_id, prefix_group with prefix_tokens; blank
     cells are left out. Other columns are ignored. `jsonl` also takes block hashes.
     """
 
