@@ -73,8 +73,7 @@ def fit(opened: Opened, seed: int = 0, lengths_out: Path | None = None) -> Fit:
         _write_lengths(lengths_out, shared.own_tokens, table.output_tokens)
         workload["lengths"] = {"empirical": {"path": str(lengths_out)}}
     else:
-        outputs = table.output_tokens if shared.rows is None else table.output_tokens[: len(shared.own_tokens)]
-        workload |= fit_lengths(shared.own_tokens, outputs, seed, apart=shared.rows is not None)
+        workload |= fit_lengths(shared.own_tokens, table.output_tokens, seed, apart=shared.rows is not None)
     if shared.prefix is not None:
         workload["prefix"] = shared.prefix
     workload["requests"] = len(table)

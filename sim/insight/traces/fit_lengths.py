@@ -57,8 +57,10 @@ def fit_lengths(prompt: Ints, output: Ints, seed: int, apart: bool = False) -> d
     is 2 sin(pi / 6 * Spearman's), from -0.1 to 0.1 taken for none.
     """
     sides = {"prompt": fit_length(prompt, seed)[0], "output": fit_length(output, seed)[0]}
+    if apart or not all("lognormal" in side for side in sides.values()):
+        return {f"{name}_tokens": side for name, side in sides.items()}
     related = rank_correlation(prompt, output)
-    if not apart and all("lognormal" in side for side in sides.values()) and abs(related) > _UNRELATED:
+    if abs(related) > _UNRELATED:
         pair: dict[str, Any] = {
             f"{name}_{key}": side["lognormal"][key] for name, side in sides.items() for key in ("mean", "p99", "max")
         }

@@ -99,4 +99,4 @@ def _skew(uses: list[int]) -> dict[str, float]:
     likelihood = [-s * (counts * ranks).sum() - counts.sum() * np.log(np.exp(-s * ranks).sum()) for s in _SKEWS]
     skew = float(round(_SKEWS[int(np.argmax(likelihood))], 2))
     even = np.sqrt(counts.mean())  # sorted even draws look skewed by their noise
-    return {} if counts.std() < 2 * even else {"skew": skew}
+    return {} if counts.std() < 2.5 * even else {"skew": skew}
