@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
-from sim import profile_verbs
+from sim import profile_verbs, traceverbs
 from sim.errors import ServecastError
 
 if TYPE_CHECKING:
@@ -289,9 +289,10 @@ def version() -> None:
 
 
 def _add_verb_groups() -> None:
-    """Verbs from outside `sim`, which never imports them: installed packages name theirs as entry points."""
+    """`trace`, and groups from outside `sim`, which never imports them: installed packages name theirs."""
     from importlib.metadata import entry_points
 
+    app.add_typer(traceverbs.app, name="trace")
     for group in sorted(entry_points(group="servecast.verbs")):
         app.add_typer(group.load(), name=group.name)
 

@@ -87,10 +87,11 @@ def make_requests(table: RequestTable, warmup_s: float, cooldown_s: float) -> It
             columns, first
         ):
             segments = None if table.segments is None else table.segments[index]
+            output_name = None if table.output_names is None else table.output_names[index]
             measured = warmup_s <= arrival_s <= last_s
             read = min(output, stop)
             request = Request(
-                index, arrival_s, prompt, read, priority, segments, None, measured, tenant, predicted, patience_s
+                index, arrival_s, prompt, read, priority, segments, output_name, measured, tenant, predicted, patience_s
             )
             if read < output:
                 request.ends_as = "cancelled"

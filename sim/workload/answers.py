@@ -35,4 +35,7 @@ def with_answers(table: RequestTable, n: int, output_tokens: Ints | None) -> Req
         for row, (pieces, tokens) in enumerate(zip(segments, table.prompt_tokens.tolist(), strict=True))
     ]
     columns["segments"] = [named[row] for row in rows]
+    if table.output_names is not None:  # what a later prompt repeats is the first answer
+        names = table.output_names
+        columns["output_names"] = [names[row] if i % n == 0 else None for i, row in enumerate(rows)]
     return dataclasses.replace(table, **columns, prompts=rows)

@@ -2,7 +2,7 @@
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -54,14 +54,46 @@ class Namer:
         if not hashes:
             return None
         rest = prompt_tokens - len(hashes) * block_size
-        pieces = [self._intern((block, block_size)) for block in hashes[:-1]]
+        intern = self._pieces.setdefault
+        whole = [(block, block_size) for block in hashes[:-1]]
+        pieces = [intern(piece, piece) for piece in whole]
         pieces.append(self._intern((hashes[-1], block_size + min(rest, 0))))
         if rest > 0:
             pieces.append((("own", row), rest))
         return tuple(pieces)
 
+    def pieces(self, pieces: Sequence[Sequence[Any]], row: int, prompt_tokens: int) -> Segments | None:
+        """A prompt that begins with named pieces (name, tokens) and goes on with its own; None for no pieces."""
+        if not pieces:
+            return None
+        named = [self._intern((name, tokens)) for name, tokens in pieces]
+        rest = prompt_tokens - sum(tokens for _, tokens in named)
+        return (*named, (("own", row), rest)) if rest else tuple(named)
+
     def _intern(self, piece: tuple[Hashable, int]) -> tuple[Hashable, int]:
         return self._pieces.setdefault(piece, piece)
+
+
+def cut_right(segments: Segments, tokens: int) -> Segments:
+    """The first `tokens` tokens."""
+    kept: list[tuple[Hashable, int]] = []
+    for name, length in segments:
+        if tokens <= 0:
+            break
+        kept.append((name, min(length, tokens)))
+        tokens -= length
+    return tuple(kept)
+
+
+def cut_left(segments: Segments, tokens: int) -> Segments:
+    """The last `tokens` tokens; what is left of a piece equals only what was cut at the same place."""
+    kept: list[tuple[Hashable, int]] = []
+    for name, length in reversed(segments):
+        if tokens <= 0:
+            break
+        kept.append((name, length) if length <= tokens else (("rest", name, length - tokens), tokens))
+        tokens -= length
+    return tuple(reversed(kept))
 
 
 def draw_ranks(rng: np.random.Generator, kinds: int, count: int, skew: float) -> Ints:

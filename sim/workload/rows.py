@@ -9,7 +9,7 @@ import gzip
 import io
 import json
 import zlib
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
@@ -148,14 +148,20 @@ class CsvRows:
 
 @dataclass
 class JsonlRows:
-    """A file with one JSON object a line; blank lines do not count."""
+    """A file with one JSON object a line; blank lines do not count.
+
+    `convert` changes each object before its columns are taken; messages show what the file says.
+    """
 
     path: Path
+    convert: Callable[[dict[str, Any]], Mapping[str, Any]] | None = None
 
     def blocks(self, required: Sequence[str], optional: Sequence[str] = ()) -> Generator[Block, None, None]:
         with self._lines() as lines:
             while texts := [text for _, text in islice(lines, _JSONL_BLOCK_ROWS)]:
-                rows = [_json_object(text) for text in texts]
+                rows: Sequence[Mapping[str, Any]] = [_json_object(text) for text in texts]
+                if self.convert is not None:
+                    rows = [self.convert(dict(row)) for row in rows]
                 yield {name: [row.get(name) for row in rows] for name in (*required, *optional)}
 
     def numbers(self, column: Any) -> Floats:

@@ -16,8 +16,10 @@ from sim.workload.answers import with_answers
 from sim.workload.content import Named
 from sim.workload.fields import NonNegative, Positive
 from sim.workload.giveup import GiveUp
+from sim.workload.grid import spread, told_of_grid
 from sim.workload.points import MAX_REQUESTS, UserLoop
 from sim.workload.prefixes.repeated_prompts import RepeatedPrompts
+from sim.workload.sessions import SessionFile
 from sim.workload.table import MAX_TOKENS, ONE_TENANT, ClosedLoop, Floats, Ints, RequestTable, rounded
 
 _SYNTHETIC = (
@@ -29,6 +31,7 @@ _SYNTHETIC = (
 class Workload(BaseModel):
     """When requests arrive and how long they are: a `trace`, or `arrivals` with lengths and an end.
 
+    A trace without times (sharegpt, weka, vllm_custom) has `arrivals` beside it, which start its sessions.
     Lengths are `prompt_tokens` and `output_tokens`, drawn apart, or `lengths`, drawn together. The end is
     `requests` (how many), `duration` (arrivals before that time) or whichever of both comes first.
     """
@@ -61,6 +64,8 @@ class Workload(BaseModel):
         if self.load != 1.0 and isinstance(self.arrivals, UserLoop):
             raise ValueError("a closed loop's rate follows from its users and think time: change these, not load:")
         given = [name for name in _SYNTHETIC if getattr(self, name) is not None]
+        if isinstance(self.trace, SessionFile):
+            return self._check_sessions([name for name in given if name not in ("arrivals", "requests", "duration")])
         if self.trace is not None:
             if given:
                 raise ValueError(f"a trace brings its own requests, so {given[0]} cannot be given with it; remove one")
@@ -75,6 +80,15 @@ class Workload(BaseModel):
                 raise ValueError("a closed loop sends requests as answers come, so it ends by requests:, not duration:")
         elif self.requests is None and self.duration is None:
             raise ValueError("arrivals need an end; give requests: (how many) or duration: (how long), or both")
+        return self
+
+    def _check_sessions(self, excess: list[str]) -> Self:
+        if excess:
+            raise ValueError(f"a trace brings its own requests, so {excess[0]} cannot be given with it; remove one")
+        if self.arrivals is None:
+            raise ValueError("this trace has no arrival times; give arrivals: beside it, which start its sessions")
+        if isinstance(self.arrivals, UserLoop):
+            raise ValueError("sessions of a trace cannot be sent by a closed loop; give an open one, such as poisson")
         return self
 
     def _check_lengths(self) -> None:
@@ -101,8 +115,10 @@ class Workload(BaseModel):
         return table if self.load == 1.0 else dataclasses.replace(table, arrival_s=rounded(table.arrival_s / self.load))
 
     def _table(self, seed: int, base_dir: Path) -> RequestTable:
+        if isinstance(self.trace, SessionFile):
+            return self._predicted(self._session_table(_located(self.trace, base_dir), seed), seed)
         if self.trace is not None:
-            table: RequestTable = _located(self.trace, base_dir).read()
+            table = self._timed_table(_located(self.trace, base_dir), seed)
             return self._predicted(table if self.n == 1 else with_answers(table, self.n, None), seed)
         arrival_s, loop = self._arrivals(seed)
         count = len(arrival_s)
@@ -134,6 +150,18 @@ class Workload(BaseModel):
                 drawn = lengths.draw(stream(seed, "workload.output_tokens"), count * self.n)
             table = with_answers(table, self.n, drawn)
         return self._predicted(table, seed)
+
+    def _timed_table(self, trace: Any, seed: int) -> RequestTable:
+        table: RequestTable = trace.read()
+        jitter = getattr(trace, "jitter", None)
+        return told_of_grid(table) if jitter is None else spread(table, jitter, stream(seed, "workload.jitter"))
+
+    def _session_table(self, trace: SessionFile, seed: int) -> RequestTable:
+        sessions = trace.read_sessions()
+        starts = min(sessions.count, self.requests or sessions.count)
+        open_loop: Any = self.arrivals
+        starts_s: Floats = open_loop.times(stream(seed, "workload.arrivals"), starts, self.duration)
+        return sessions.table(starts_s, self.requests, self.duration)
 
     def _arrivals(self, seed: int) -> tuple[Floats, ClosedLoop | None]:
         rng = stream(seed, "workload.arrivals")

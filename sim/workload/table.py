@@ -1,6 +1,6 @@
 """RequestTable: what a workload comes down to, one row per request."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -48,9 +48,11 @@ class RequestTable:
     are the first's); predicted_tokens i8[n] is the output length that a scheduler expects (None: the true
     one). cancel_after_s f8[n] is how long a client waits for the whole answer, infinite where it waits for ever,
     and cancel_after_tokens i8[n] after how many tokens it stops reading (None: nobody gives up). prompts i8[n]
-    numbers the prompts where some have several answers, each of which is a row (None: each has one). `skipped_rows`
-    counts the rows of a trace that were left out as unusable, `notes` are told with the result, `source` says
-    where the rows come from.
+    numbers the prompts where some have several answers, each of which is a row (None: each has one). output_names
+    names the answers that a later prompt repeats as a segment of that name (None: no answer is repeated). sessions
+    i8[n] gives the requests of one session one number, -1 for those of none (None: no sessions are known).
+    `skipped_rows` counts the rows of a trace that were left out as unusable, `notes` are told with the result,
+    `source` says where the rows come from.
     """
 
     arrival_s: Floats
@@ -68,6 +70,8 @@ class RequestTable:
     skipped_rows: int = 0
     notes: tuple[str, ...] = ()
     source: str = ""
+    output_names: list[Hashable | None] | None = None
+    sessions: Ints | None = None
 
     @classmethod
     def of(
@@ -140,8 +144,10 @@ class RequestTable:
                 raise TraceError(
                     f"column {name} must be {np.dtype(kind)}[{rows}], not {column.dtype}{list(column.shape)}"
                 )
-        if self.segments is not None and len(self.segments) != rows:
-            raise TraceError(f"segments has {len(self.segments)} entries for {rows} requests; give one for each")
+        for name in ("segments", "output_names", "sessions"):
+            entries = getattr(self, name)
+            if entries is not None and len(entries) != rows:
+                raise TraceError(f"{name} has {len(entries)} entries for {rows} requests; give one for each")
         if self.closed_loop is not None:
             if self.closed_loop.users < 1:
                 raise TraceError(f"a closed loop needs at least one user, not {self.closed_loop.users}")

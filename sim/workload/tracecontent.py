@@ -3,7 +3,7 @@
 import math
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -26,6 +26,11 @@ class Content:
     """Reads the optional columns of one file; this one reads none, and every prompt is its own."""
 
     columns: Sequence[str] = ()
+    session_column: ClassVar[str] = "session_id"
+
+    def wanted(self, rows: Rows, block: Block, count: int) -> Bools:
+        """True for the rows that the user asks for; the others are passed over silently."""
+        return np.ones(count, dtype=bool)
 
     def problems(self, rows: Rows, block: Block, prompt: Floats) -> Iterator[Problem]:
         """What is wrong with these columns of a block."""
@@ -39,6 +44,18 @@ class Content:
         """What the chosen rows' prompts hold; `prompt` is their length, `first` numbers the first of them."""
         return [None] * len(chosen)
 
+    def sessions(self, rows: Rows, block: Block, chosen: Ints) -> list[Hashable | None]:
+        """Which session each chosen row belongs to: the column of that name, if it is read."""
+        return self._names(rows, block, self.session_column, chosen)
+
+    def output_names(self, rows: Rows, block: Block, chosen: Ints) -> list[Hashable | None]:
+        """The name by which later prompts repeat a row's answer: the column output_id, if it is read."""
+        return self._names(rows, block, "output_id", chosen)
+
+    def _names(self, rows: Rows, block: Block, name: str, chosen: Ints) -> list[Hashable | None]:
+        values = _column(rows, block, name)
+        return [None] * len(chosen) if values is None else [values[row] for row in chosen.tolist()]
+
 
 @dataclass
 class NamedContent(Content):
@@ -46,11 +63,14 @@ class NamedContent(Content):
 
     prompt_id: equal ids, equal prompts. prefix_group: the first prefix_tokens tokens are the group's.
     block_hashes: one hash per `block_size` tokens (or per the row's own block_size); the last block may be
-    cut short by the prompt's end, and tokens beyond the hashed blocks are the request's own.
+    cut short by the prompt's end, and tokens beyond the hashed blocks are the request's own. segments: the
+    prompt as [name, tokens] pieces, equal names equal from their first token on; what they leave is its own.
     """
 
-    columns: Sequence[str] = ("priority", "prompt_id", "prefix_group", "prefix_tokens")
+    columns: Sequence[str] = ("priority", "prompt_id", "prefix_group", "prefix_tokens", "session_id")
     block_size: int | None = None
+    hashes: str = "block_hashes"
+    """What the column of block hashes is called."""
 
     def __post_init__(self) -> None:
         self._namer = Namer()
@@ -68,21 +88,25 @@ class NamedContent(Content):
             numbers = rows.numbers(block["priority"])
             bad = ~_blank(priorities) & ~((np.abs(numbers) < 2**31) & (numbers == np.floor(numbers)))
             yield Problem("priority", bad, "not a whole number")
-        prompt_ids, groups, hashes = (
-            _column(rows, block, name) for name in ("prompt_id", "prefix_group", "block_hashes")
-        )
-        names = {"prompt_id": prompt_ids, "prefix_group": groups}
+        prompt_ids, groups, hashes = (_column(rows, block, name) for name in ("prompt_id", "prefix_group", self.hashes))
+        pieces = _column(rows, block, "segments")
+        more = {name: _column(rows, block, name) for name in ("session_id", "output_id")}
+        names = {"prompt_id": prompt_ids, "prefix_group": groups, **more}
         for name, values in names.items():
             if values is not None:
                 odd = [v is not None and type(v) not in (int, str) for v in values]
                 yield Problem(name, np.array(odd), "neither a whole number nor text")
-        given = [~_blank(values) for values in (prompt_ids, groups, hashes) if values is not None]
+        given = [~_blank(values) for values in (prompt_ids, groups, hashes, pieces) if values is not None]
         if len(given) > 1:
             twice = np.sum(given, axis=0) > 1
-            yield Problem("prompt_tokens", twice, "named twice: give prompt_id, prefix_group or block_hashes")
+            yield Problem("prompt_tokens", twice, f"named twice: give prompt_id, prefix_group or {self.hashes}")
         if prompt_ids is not None:
             yield from self._prompt_problems(prompt_ids, prompt)
         yield from _prefix_problems(rows, block, groups, prompt)
+        if pieces is not None:
+            unfit = [p is not None and not _are_pieces(p, tokens) for p, tokens in zip(pieces, prompt, strict=True)]
+            what = "not a list of [name, tokens] pieces that fit into prompt_tokens"
+            yield Problem("segments", np.array(unfit, dtype=bool), what)
         if hashes is not None:
             yield from self._hash_problems(rows, block, hashes, prompt)
 
@@ -96,7 +120,7 @@ class NamedContent(Content):
 
     def _hash_problems(self, rows: Rows, block: Block, hashes: list[Any], prompt: Floats) -> Iterator[Problem]:
         lists = [h is None or (type(h) is list and set(map(type, h)) <= {int, str}) for h in hashes]
-        yield Problem("block_hashes", ~np.array(lists), "not a list of whole numbers or texts")
+        yield Problem(self.hashes, ~np.array(lists), "not a list of whole numbers or texts")
         sizes = self._sizes(rows, block, len(hashes))
         given = ~_blank(hashes)
         odd = given & ~((sizes >= 1) & (sizes == np.floor(sizes)))
@@ -104,7 +128,7 @@ class NamedContent(Content):
         counts = np.array([len(h) if type(h) is list else 0 for h in hashes])
         with np.errstate(invalid="ignore"):
             many = given & ((counts - 1) * sizes >= prompt)
-        yield Problem("block_hashes", many, "more blocks than prompt_tokens fill at this block_size")
+        yield Problem(self.hashes, many, "more blocks than prompt_tokens fill at this block_size")
 
     def _sizes(self, rows: Rows, block: Block, count: int) -> Floats:
         if self.block_size is not None:
@@ -123,12 +147,24 @@ class NamedContent(Content):
             for i, row in enumerate(chosen.tolist()):
                 if groups[row] is not None:
                     out[i] = self._namer.prefix(groups[row], int(shared[row]), first + i, lengths[i])
-        if (hashes := _column(rows, block, "block_hashes")) is not None:
+        if (hashes := _column(rows, block, self.hashes)) is not None:
             sizes = self._sizes(rows, block, len(hashes))
             for i, row in enumerate(chosen.tolist()):
                 if hashes[row] is not None:
                     out[i] = self._namer.blocks(hashes[row], int(sizes[row]), first + i, lengths[i])
+        if (pieces := _column(rows, block, "segments")) is not None:
+            for i, row in enumerate(chosen.tolist()):
+                if pieces[row] is not None:
+                    out[i] = self._namer.pieces(pieces[row], first + i, lengths[i])
         return out
+
+
+def _are_pieces(value: Any, prompt_tokens: float) -> bool:
+    """Whether a value is a list of [name, tokens] that a prompt of this length can begin with."""
+    if type(value) is not list or not all(type(piece) is list and len(piece) == 2 for piece in value):
+        return False
+    fine = all(type(name) in (int, str) and type(tokens) is int and tokens >= 1 for name, tokens in value)
+    return fine and sum(tokens for _, tokens in value) <= prompt_tokens
 
 
 def _prefix_problems(rows: Rows, block: Block, groups: list[Any] | None, prompt: Floats) -> Iterator[Problem]:

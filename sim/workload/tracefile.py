@@ -1,7 +1,8 @@
 """What every trace format shares: options, checking of rows, slicing and scaling of time."""
 
-from collections.abc import Callable, Iterator
-from contextlib import closing
+import gc
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
@@ -13,9 +14,10 @@ from sim.errors import TraceError
 from sim.quantity import Seconds
 from sim.request import Segments
 from sim.workload import traceextras
-from sim.workload.fields import Count, Positive, Rate
+from sim.workload.fields import Positive, Rate
+from sim.workload.fileoptions import FileOptions, Fitting, Signs
 from sim.workload.rows import TOKENS_WANTED, Block, Rows, describe, not_tokens
-from sim.workload.table import Bools, Floats, RequestTable, rounded
+from sim.workload.table import Bools, Floats, Ints, RequestTable, rounded
 from sim.workload.tracecontent import Content, Problem
 
 MAX_ARRIVAL_S = 366 * 86400.0
@@ -25,25 +27,22 @@ _SKIP_HINT = "mend the row, or set on_bad_row: skip"
 
 
 @dataclass(frozen=True)
-class TraceOptions:
-    """Options of every trace format.
+class TraceOptions(FileOptions):
+    """Options of every trace format with arrival times, besides those of every file.
 
-    path: the file, plain or .gz, relative to the scenario's folder. start, duration: keep the requests
-    that arrive in [start, start + duration) of the trace's own time. offset, limit: of those, leave out
-    the first `offset` and keep at most `limit`. Kept times count from `start`, or from the first kept
-    request when there is an offset. speedup: divide arrival times by it; or rate_per_s: scale them so that
-    the mean rate, (n - 1) / (last - first), is this. on_bad_row: stop with an error that names the row, or
-    `skip` it and count it.
+    start, duration: keep the requests that arrive in [start, start + duration) of the trace's own time.
+    offset, limit: of those, leave out the first `offset` and keep at most `limit`. Kept times count from
+    `start`, or from the first kept request when there is an offset. speedup: divide arrival times by it; or
+    rate_per_s: scale them so that the mean rate, (n - 1) / (last - first), is this. jitter: for times
+    recorded on a coarse grid: let each request arrive evenly spread over this long after its (scaled) time;
+    `grid`: as long as the grid that the times are found to sit on.
     """
 
-    path: str
-    offset: Annotated[int, Field(ge=0)] = 0
-    limit: Count | None = None
     start: Seconds = 0.0
     duration: Annotated[Seconds, Field(gt=0)] | None = None
     speedup: Positive = 1.0
     rate_per_s: Rate | None = None
-    on_bad_row: Literal["error", "skip"] = "error"
+    jitter: Literal["grid"] | Seconds | None = None
 
     def __post_init__(self) -> None:
         if self.rate_per_s is not None and self.speedup != 1.0:
@@ -52,12 +51,21 @@ class TraceOptions:
 
 @dataclass(frozen=True)
 class Columns:
-    """What a format calls its columns, and what it says of a time that cannot be read."""
+    """What a format calls its columns, and what it says of a time that cannot be read.
+
+    Times are in units of `unit_s` seconds; a row without an output length gets `default_output`, if there is one.
+    """
 
     arrival: str = "arrival_s"
     prompt: str = "prompt_tokens"
     output: str = "output_tokens"
     bad_time: str = "not a number of seconds"
+    unit_s: float = 1.0
+    default_output: int | None = None
+
+    def signs(self, kind: Literal["csv", "json"], *more: str) -> Signs:
+        """These columns, and more, as what a file is known by."""
+        return Signs(kind, frozenset({self.arrival, self.prompt, self.output, *more}))
 
 
 Clock: TypeAlias = Callable[[Any], Floats]
@@ -68,10 +76,12 @@ class _Kept(NamedTuple):
     """The usable rows of one block that lie in the wanted stretch of time."""
 
     arrival_s: Floats
-    prompt_tokens: Floats
+    prompt_tokens: Ints
     output_tokens: Floats
     priority: Floats
     segments: list[Segments | None]
+    sessions: list[Hashable | None]
+    output_names: list[Hashable | None]
     extras: dict[str, list[Any]]
 
 
@@ -89,11 +99,14 @@ def read_trace(
     rows are to be skipped; and when nothing is left.
     """
     reading = _Reading(options, rows, columns, clock or rows.numbers, content or Content())
-    kept = list(reading.run())
+    with _no_collection():
+        kept = list(reading.run())
     arrival_s, prompt, output, priority = (
         np.concatenate([part[i] for part in kept])[options.offset :] if kept else np.empty(0) for i in range(4)
     )
     segments = [s for part in kept for s in part.segments][options.offset :]
+    sessions = [s for part in kept for s in part.sessions][options.offset :]
+    output_names = [s for part in kept for s in part.output_names][options.offset :]
     if len(arrival_s) == 0:
         raise TraceError(reading.nothing_left())
     table = RequestTable(
@@ -101,7 +114,9 @@ def read_trace(
         prompt_tokens=prompt.astype(np.int64),
         output_tokens=output.astype(np.int64),
         priority=priority.astype(np.int64),
-        segments=segments if any(s is not None for s in segments) else None,
+        segments=_if_any(segments),
+        sessions=numbered(sessions) if _if_any(sessions) else None,
+        output_names=_if_any(output_names),
         **traceextras.columns([part.extras for part in kept], options.offset, output.astype(np.int64)),
         skipped_rows=reading.skipped,
         notes=tuple(reading.notes()),
@@ -109,6 +124,28 @@ def read_trace(
     )
     table.check()
     return table
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Without the garbage collector, which would look at millions of new pieces again and again, all in use."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def _if_any(values: list[Any]) -> list[Any] | None:
+    return values if any(value is not None for value in values) else None
+
+
+def numbered(names: list[Hashable | None]) -> Ints:
+    """i8[n]: equal names get equal numbers, 0, 1, ... as they come; None gets -1."""
+    known: dict[Hashable, int] = {}
+    return np.array([-1 if name is None else known.setdefault(name, len(known)) for name in names], dtype=np.int64)
 
 
 def _scaled(arrival_s: Floats, options: TraceOptions) -> Floats:
@@ -139,6 +176,7 @@ class _Reading:
         self.end_s = np.inf if options.duration is None else options.start + options.duration
         self.wanted = np.inf if options.limit is None else options.offset + options.limit
         self.latest_s = 0.0  # of the usable rows so far
+        self.fitting = Fitting(options)
         self.read = self.kept = self.skipped = 0
         self.first_skipped = ""
 
@@ -158,8 +196,8 @@ class _Reading:
 
     def _take(self, block: Block) -> tuple[_Kept, bool]:
         """A block's usable rows, and whether the slice is full with them."""
-        arrival = self.clock(block[self.columns.arrival])
-        prompt, output = (self.rows.numbers(block[n]) for n in (self.columns.prompt, self.columns.output))
+        arrival = self.clock(block[self.columns.arrival]) * self.columns.unit_s
+        prompt, output = self.rows.numbers(block[self.columns.prompt]), self._outputs(block)
         problems = [
             *self._value_problems(arrival, prompt, output),
             *self.content.problems(self.rows, block, prompt),
@@ -171,20 +209,33 @@ class _Reading:
         problems.append(Problem(self.columns.arrival, back, "earlier than the row before; sort the file by it"))
         bad |= back
 
-        inside = ~bad & (arrival >= self.options.start)  # the other end is where reading stops
+        wanted = ~bad & (arrival >= self.options.start)  # the other end is where reading stops
+        wanted &= self.content.wanted(self.rows, block, len(arrival))
+        inside = wanted & ~self.fitting.dropped(prompt, output)
         stop, full = self._stop(bad, arrival, inside)
-        bad, inside = bad[:stop], inside[:stop]
+        bad, wanted, inside = bad[:stop], wanted[:stop], inside[:stop]
         if bad.any():
             self._bad(self._told(problems, int(bad.argmax())), int(bad.sum()))
         self.latest_s = float(latest[stop])
         self.read += stop
+        self.fitting.count(prompt[:stop][wanted], output[:stop][wanted])
         chosen = np.flatnonzero(inside)
         lengths = prompt[chosen].astype(np.int64)
         segments = self.content.segments(self.rows, block, chosen, lengths, self.kept)
+        lengths, segments = self.fitting.cut(lengths, segments)
         self.kept += len(chosen)
         priority = self.content.priority(self.rows, block, len(arrival))[chosen]
+        names = (self.content.sessions(self.rows, block, chosen), self.content.output_names(self.rows, block, chosen))
         extras = traceextras.read(self.rows, block, chosen)
-        return _Kept(arrival[chosen], prompt[chosen], output[chosen], priority, segments, extras), full
+        read = np.maximum(output[chosen], 1)
+        return _Kept(arrival[chosen], lengths, read, priority, segments, *names, extras), full
+
+    def _outputs(self, block: Block) -> Floats:
+        output, default = self.rows.numbers(block[self.columns.output]), self.columns.default_output
+        if default is None:
+            return output
+        missing = np.array([value is None for value in self.rows.values(block[self.columns.output])], dtype=bool)
+        return np.where(missing, default, output)
 
     def _stop(self, bad: Bools, arrival: Floats, inside: Bools) -> tuple[int, bool]:
         """How many of a block's rows to use, and whether the slice ends there."""
@@ -200,7 +251,9 @@ class _Reading:
         late = np.isfinite(arrival) & (arrival > MAX_ARRIVAL_S)
         yield Problem(self.columns.arrival, late, "over a year after 0; give seconds since the trace began")
         yield Problem(self.columns.prompt, not_tokens(prompt), TOKENS_WANTED)
-        yield Problem(self.columns.output, not_tokens(output), TOKENS_WANTED)
+        yield Problem(self.columns.output, not_tokens(output) & (output != 0), TOKENS_WANTED)
+        empty = (output == 0) & (self.options.empty_outputs == "bad")
+        yield Problem(self.columns.output, empty, f"{TOKENS_WANTED}; set empty_outputs: drop (or one)")
 
     def _told(self, problems: list[Problem], row: int) -> str:
         problem = next(p for p in problems if p.rows[row])
@@ -232,3 +285,4 @@ class _Reading:
         if self.skipped:
             rows = "row" if self.skipped == 1 else "rows"
             yield f"{self.skipped} unusable {rows} of the trace skipped; the first: {self.first_skipped}"
+        yield from self.fitting.notes()

@@ -2,15 +2,17 @@
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
 
+from sim.workload.fileoptions import Signs
 from sim.workload.rows import CsvRows
 from sim.workload.table import Floats, RequestTable
 from sim.workload.tracefile import Columns, TraceOptions, read_trace
 
+_COLUMNS = Columns("TIMESTAMP", "ContextTokens", "GeneratedTokens", "not a timestamp")
 _IMAGES = "the trace's requests carry images; only their ContextTokens are simulated, image encoding is not"
 _NO_TIME = np.iinfo(np.int64).min  # pandas' NaT
 
@@ -24,11 +26,12 @@ class Azure(TraceOptions):
     for the files tell no content. Source: github.com/Azure/AzurePublicDataset.
     """
 
+    signs: ClassVar[Signs | None] = _COLUMNS.signs("csv")
+
     def read(self) -> RequestTable:
         """The requests. Raises TraceError naming file, line and column of a row that cannot be used."""
         rows = CsvRows(Path(self.path))
-        columns = Columns("TIMESTAMP", "ContextTokens", "GeneratedTokens", "not a timestamp")
-        table = read_trace(self, rows, columns, clock=_SinceFirst())
+        table = read_trace(self, rows, _COLUMNS, clock=_SinceFirst())
         if "NumImages" in rows.header():
             table = replace(table, notes=(*table.notes, _IMAGES))
         return table

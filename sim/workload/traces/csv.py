@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from sim.errors import TraceError
+from sim.workload.fileoptions import Signs
 from sim.workload.rows import CsvRows
 from sim.workload.table import RequestTable
 from sim.workload.tracecontent import NamedContent
@@ -14,10 +16,12 @@ from sim.workload.tracefile import Columns, TraceOptions, read_trace
 class Csv(TraceOptions):
     """Columns arrival_s (seconds from 0, sorted), prompt_tokens, output_tokens, in any order.
 
-    Optional columns: priority (lower is more urgent), prompt_id, prefix_group with prefix_tokens, and, as in any
-    trace, tenant, predicted_tokens, cancel_after_s, cancel_after_tokens; blank cells are left out. Other columns
-    are ignored. `jsonl` also takes block hashes.
+    Optional columns: priority (lower is more urgent), session_id, prompt_id, prefix_group with prefix_tokens, and, as
+    in any trace, tenant, predicted_tokens, cancel_after_s, cancel_after_tokens; blank cells are left out. Other
+    columns are ignored. `jsonl` also takes block hashes.
     """
+
+    signs: ClassVar[Signs | None] = Columns().signs("csv")
 
     def read(self) -> RequestTable:
         """The requests. Raises TraceError naming file, line and column of a row that cannot be used."""

@@ -2,24 +2,32 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from sim.workload.fields import Tokens
+from sim.workload.fileoptions import Signs
 from sim.workload.rows import JsonlRows
 from sim.workload.table import RequestTable
 from sim.workload.tracecontent import NamedContent
 from sim.workload.tracefile import Columns, TraceOptions, read_trace
 
-_COLUMNS = ("priority", "prompt_id", "prefix_group", "prefix_tokens", "block_hashes", "block_size")
+_COLUMNS = (
+    "priority", "prompt_id", "prefix_group", "prefix_tokens", "block_hashes", "block_size", "segments",
+    "session_id", "output_id",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Jsonl(TraceOptions):
     """Keys arrival_s (seconds from 0, sorted), prompt_tokens, output_tokens.
 
-    Optional keys: priority, prompt_id, prefix_group with prefix_tokens, block_hashes (a list with one id
-    for each `block_size` tokens: equal ids, equal tokens). `block_size` is given here or, where
-    it is not, in every such row.
+    Optional keys: priority, session_id, and one of prompt_id, prefix_group with prefix_tokens, block_hashes (a
+    list with one id for each `block_size` tokens: equal ids, equal tokens; `block_size` is given here or, where
+    it is not, in every such row) or segments (a list of [name, tokens]). output_id names an answer that later
+    segments repeat.
     """
+
+    signs: ClassVar[Signs | None] = Columns().signs("json")
 
     block_size: Tokens | None = None
 

@@ -1,0 +1,1 @@
+"""Trace files looked at: described, converted, and fitted by a synthetic workload."""

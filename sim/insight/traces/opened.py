@@ -1,0 +1,90 @@
+"""A trace file as the verbs open it: its format guessed or named, its options given as text."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from sim.choice import build
+from sim.errors import ScenarioError, TraceError
+from sim.streams import stream
+from sim.workload.grid import coarse_grid_s, spread
+from sim.workload.guess import FORMATS, guess_format
+from sim.workload.sessions import SessionFile
+from sim.workload.table import RequestTable
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """A file's requests; `timed` is False where the file tells no arrival times (and none were given)."""
+
+    path: Path
+    format: str
+    table: RequestTable
+    timed: bool
+    grid_s: float | None
+    """Spacing of the coarse grid that the recorded times sit on, if they do."""
+
+    def spread(self, seed: int) -> RequestTable:
+        """The requests with arrivals spread within their grid, where there is one."""
+        if self.grid_s is None:
+            return self.table
+        return spread(self.table, self.grid_s, stream(seed, "workload.jitter"))
+
+
+def open_trace(
+    path: Path, format_name: str | None = None, settings: Sequence[str] = (), arrivals: str | None = None, seed: int = 0
+) -> Opened:
+    """Read a trace; `settings` are KEY=VALUE options of its format, `arrivals` a process for a file without times.
+
+    Raises TraceError for rows that cannot be used, ScenarioError for options that the format has not.
+    """
+    name = format_name or guess_format(path)
+    trace = build(FORMATS, {name: {"path": str(path), **_parsed(settings)}})
+    if isinstance(trace, SessionFile):
+        return _opened_sessions(path, name, trace, arrivals, seed)
+    if arrivals is not None:
+        raise ScenarioError(f"{path} brings its own arrival times, so --arrivals cannot be given with it; leave it out")
+    table: RequestTable = trace.read()
+    if (jitter := getattr(trace, "jitter", None)) is not None:
+        return Opened(path, name, spread(table, jitter, stream(seed, "workload.jitter")), True, None)
+    return Opened(path, name, table, True, coarse_grid_s(table.arrival_s))
+
+
+def _opened_sessions(path: Path, name: str, trace: SessionFile, arrivals: str | None, seed: int) -> Opened:
+    sessions = trace.read_sessions()
+    if arrivals is None:
+        return Opened(path, name, sessions.table(np.zeros(sessions.count)), False, None)
+    process: Any = build("sim.workload.arrivals", _yaml(arrivals, "--arrivals"))
+    if not hasattr(process, "times"):
+        raise ScenarioError("--arrivals: a closed loop cannot start sessions; give an open process, such as poisson")
+    starts_s = process.times(stream(seed, "workload.arrivals"), sessions.count, None)
+    return Opened(path, name, sessions.table(starts_s), True, None)
+
+
+def _parsed(settings: Sequence[str]) -> dict[str, Any]:
+    values = {}
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals or not key.strip():
+            raise ScenarioError(f"--set {setting!r}: write KEY=VALUE, such as --set limit=1000")
+        values[key.strip()] = _yaml(text, f"--set {key.strip()}")
+    return values
+
+
+def _yaml(text: str, where: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ScenarioError(f"{where}: {text!r} is not YAML; quote it for the shell") from error
+
+
+def require_times(opened: Opened, verb: str) -> None:
+    """Raise TraceError, with the mend, for a file without arrival times."""
+    if not opened.timed:
+        raise TraceError(
+            f"{opened.path} has no arrival times, which {verb} needs; give --arrivals '{{poisson: {{rate_per_s: 5}}}}'"
+        )

@@ -1,0 +1,147 @@
+"""The verbs of `servecast trace`: one thin function each. Heavy imports wait until a verb needs them."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from sim.errors import ServecastError
+
+app = typer.Typer(
+    help="Look at trace files: describe, convert, fit.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+_File = Annotated[Path, typer.Argument(help="A trace file, plain or .gz (or a folder or tar of WEKA sessions).")]
+_Format = Annotated[str | None, typer.Option("--format-name", help="The trace's format; default: guessed from it.")]
+_Set = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="An option of the format: limit=1000.")]
+_Arrivals = Annotated[
+    str | None, typer.Option(help="For a file without times: what starts sessions, '{poisson: {rate_per_s: 5}}'.")
+]
+_Seed = Annotated[int, typer.Option(help="Of all that is drawn.")]
+
+
+@app.command()
+def describe(
+    file: _File,
+    format_name: _Format = None,
+    set_: _Set = [],  # noqa: B006
+    arrivals: _Arrivals = None,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Draw it.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    seed: _Seed = 0,
+) -> None:
+    """Print a trace's rate, burstiness, lengths, prefix reuse and sessions."""
+    from sim.insight.traces.describe import describe as look
+    from sim.insight.traces.opened import open_trace
+
+    _check_place(plot)
+    with _waiting(f"reading {file}"):
+        opened = open_trace(file, format_name, set_, arrivals, seed)
+        told = look(opened, seed)
+        if plot is not None:
+            _draw(plot, opened, told)
+    if json:
+        _print_json(told)
+        return
+    from sim.insight.traces.table import description_table
+
+    _console().print(description_table(told))
+    if plot is not None:
+        typer.echo(f"written to {plot}")
+
+
+@app.command()
+def convert(
+    file: _File,
+    out: Annotated[Path, typer.Argument(help="The file to write; compressed if it ends in .gz.")],
+    to: Annotated[Literal["jsonl", "csv"], typer.Option(help="The plain format to write.")] = "jsonl",
+    format_name: _Format = None,
+    set_: _Set = [],  # noqa: B006
+    arrivals: _Arrivals = None,
+    drop_content: Annotated[bool, typer.Option("--drop-content", help="Leave out what prompts share.")] = False,
+    seed: _Seed = 0,
+) -> None:
+    """Write a trace in a plain format, which `trace: {jsonl: {path: ...}}` reads."""
+    from sim.insight.traces.convert import convert as write
+    from sim.insight.traces.opened import open_trace, require_times
+
+    _check_place(out)
+    if out.exists() and file.exists() and out.samefile(file):
+        raise ServecastError(f"{out} is the trace itself; write to another file")
+    with _waiting(f"converting {file}"):
+        opened = open_trace(file, format_name, set_, arrivals, seed)
+        require_times(opened, "a plain trace")
+        write(opened.table, to, out, drop_content)
+    for note in opened.table.notes:
+        print(f"note: {note}", file=sys.stderr)
+    typer.echo(f"{len(opened.table):,} requests written to {out}")
+
+
+@app.command()
+def fit(
+    file: _File,
+    format_name: _Format = None,
+    set_: _Set = [],  # noqa: B006
+    arrivals: _Arrivals = None,
+    lengths: Annotated[
+        Path | None, typer.Option(metavar="FILE.csv", help="Write the pairs of lengths here, and draw from them.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    seed: _Seed = 0,
+) -> None:
+    """Print the synthetic workload that looks like a trace, and how much it does."""
+    from sim.insight.traces.fit import fit as look_alike
+    from sim.insight.traces.opened import open_trace
+
+    _check_place(lengths)
+    with _waiting(f"fitting {file}"):
+        found = look_alike(open_trace(file, format_name, set_, arrivals, seed), seed, lengths)
+    if json:
+        _print_json(found.as_json())
+    else:
+        typer.echo(found.as_yaml(), nl=False)
+
+
+def _draw(plot: Path, opened: Any, told: dict[str, Any]) -> None:
+    from sim.insight.traces.picture import picture
+    from sim.report import save_png
+
+    save_png(picture(opened, told), plot)
+
+
+def _check_place(path: Path | None) -> None:
+    """Refuse early what cannot be written."""
+    if path is not None and path.is_dir():
+        raise ServecastError(f"{path} is a folder; name a file")
+    if path is not None and not path.absolute().parent.is_dir():
+        raise ServecastError(f"there is no folder {path.absolute().parent}; make it first")
+
+
+def _print_json(value: dict[str, Any]) -> None:
+    from sim.report import summary_json
+
+    sys.stdout.write(summary_json(value))
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    return Console() if sys.stdout.isatty() else Console(width=120)
+
+
+@contextmanager
+def _waiting(what: str) -> Iterator[None]:
+    """A sign of life on a terminal."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(what):
+        yield

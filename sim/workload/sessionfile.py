@@ -1,0 +1,102 @@
+"""What every format without arrival times shares: slicing, checking and counting, session by session."""
+
+from collections.abc import Callable, Hashable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from sim.errors import TraceError
+from sim.request import Segments
+from sim.workload.fileoptions import FileOptions, Fitting
+from sim.workload.sessions import Sessions
+from sim.workload.table import MAX_TOKENS, Ints
+
+
+class Turn(NamedTuple):
+    """One request of a session, `after_s` seconds after the session's start."""
+
+    prompt_tokens: int
+    output_tokens: int
+    segments: Segments | None = None
+    output_name: Hashable | None = None
+    after_s: float = 0.0
+
+
+class SessionBuilder:
+    """Collects the sessions of a file as its options want them."""
+
+    def __init__(self, options: FileOptions, notes: Sequence[str] = ()) -> None:
+        self.options, self.told = options, tuple(notes)
+        self.turns: list[Turn] = []
+        self.session: list[int] = []
+        self.seen = self.skipped = 0
+        self.first_skipped = ""
+        self.last = np.inf if options.limit is None else options.offset + options.limit
+
+    @property
+    def full(self) -> bool:
+        """Whether the file need not be read further."""
+        return self.seen >= self.last
+
+    def add(self, turns: Sequence[Turn], where: str | Callable[[], str]) -> None:
+        """Take a session; `where` says where in the file it stands, for an error. One without turns is passed over."""
+        if not turns:
+            return
+        for turn in turns:
+            if problem := self._problem(turn):
+                return self.bad(f"{where if isinstance(where, str) else where()}: {problem}")
+        if self.seen >= self.options.offset:
+            self.turns.extend(turns)
+            self.session.extend([self.seen] * len(turns))
+        self.seen += 1
+
+    def _problem(self, turn: Turn) -> str:
+        if not 1 <= turn.prompt_tokens <= MAX_TOKENS:
+            return f"a prompt of {turn.prompt_tokens:,} tokens, not 1 to {MAX_TOKENS:,}"
+        if turn.output_tokens == 0 and self.options.empty_outputs == "bad":
+            return "an output of 0 tokens; set empty_outputs: drop (or one)"
+        if not 0 <= turn.output_tokens <= MAX_TOKENS:
+            return f"an output of {turn.output_tokens:,} tokens, not 1 to {MAX_TOKENS:,}"
+        return ""
+
+    def bad(self, told: str) -> None:
+        """Stop at a session that cannot be used, or skip and count it, as the options say."""
+        if self.options.on_bad_row == "error":
+            raise TraceError(f"{told}; mend it, or set on_bad_row: skip")
+        self.skipped += 1
+        self.first_skipped = self.first_skipped or told
+
+    def sessions(self) -> Sessions:
+        """All that was taken. Raises TraceError when nothing is left."""
+        prompt, output = _ints([t.prompt_tokens for t in self.turns]), _ints([t.output_tokens for t in self.turns])
+        fitting = Fitting(self.options)
+        fitting.count(prompt, output)
+        kept = np.flatnonzero(~fitting.dropped(prompt, output))
+        if len(kept) == 0:
+            raise TraceError(self._nothing_left(fitting))
+        turns = [self.turns[row] for row in kept.tolist()]
+        prompt, segments = fitting.cut(prompt[kept], [turn.segments for turn in turns])
+        names = [turn.output_name for turn in turns]
+        _, session = np.unique(_ints(self.session)[kept], return_inverse=True)
+        skipped = [f"{self.skipped} unusable entries of the trace skipped; the first: {self.first_skipped}"]
+        return Sessions(
+            session=session.astype(np.int64),
+            after_s=np.array([turn.after_s for turn in turns], dtype=np.float64),
+            prompt_tokens=prompt,
+            output_tokens=np.maximum(output[kept], 1),
+            segments=segments if any(s is not None for s in segments) else None,
+            output_names=names if any(name is not None for name in names) else None,
+            skipped_rows=self.skipped,
+            notes=(*self.told, *(skipped if self.skipped else ()), *fitting.notes()),
+            source=Path(self.options.path).name,
+        )
+
+    def _nothing_left(self, fitting: Fitting) -> str:
+        reasons = [*fitting.notes(), *([f"{self.skipped} skipped"] if self.skipped else ())]
+        why = f" ({'; '.join(reasons)}{'; the first: ' + self.first_skipped if self.skipped else ''})"
+        return f"{self.options.path}: no usable request is left of {self.seen:,}{why if reasons else ''}"
+
+
+def _ints(values: Sequence[int]) -> Ints:
+    return np.array(values, dtype=np.int64)

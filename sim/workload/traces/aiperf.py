@@ -1,0 +1,57 @@
+"""AIPerf's traces: Mooncake's keys, or texts, with times."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+from sim.workload.fields import Positive
+from sim.workload.fileoptions import Signs
+from sim.workload.rows import JsonlRows
+from sim.workload.table import RequestTable
+from sim.workload.tokens import CHARS_PER_TOKEN, token_counter
+from sim.workload.traces.mooncake import Mooncake
+
+_OWN_TEXT = "prompts given as texts share no prefix here"
+
+
+@dataclass(frozen=True)
+class Aiperf(Mooncake):
+    """Mooncake's keys, where text_input, text or messages may stand in place of input_length.
+
+    Texts are counted by `tokenizer` (tiktoken:NAME, a tokenizer.json, module:function), or estimated as
+    characters / chars_per_token; equal texts are equal prompts, but a common beginning is not looked for.
+    Rows need a timestamp: turns that wait for the answer before (`delay`) cannot be replayed.
+    """
+
+    signs: ClassVar[Signs | None] = Signs("json", frozenset({"timestamp", "text_input"}))
+
+    tokenizer: str | None = None
+    chars_per_token: Positive = CHARS_PER_TOKEN
+
+    def read(self) -> RequestTable:
+        """The requests. Raises TraceError naming file, line and key of a row that cannot be used."""
+        count, told = token_counter(self.tokenizer, self.chars_per_token)
+        counted = 0
+
+        def convert(row: dict[str, Any]) -> dict[str, Any]:
+            nonlocal counted
+            text = _text(row)
+            if row.get("input_length") is None and text:
+                counted += 1
+                row = {**row, "input_length": count(text), "hash_ids": None}
+            return row
+
+        table = self._read(JsonlRows(Path(self.path), convert))
+        return replace(table, notes=(*table.notes, told, _OWN_TEXT)) if counted else table
+
+
+def _text(row: dict[str, Any]) -> str | None:
+    """All the text of a row's prompt."""
+    for key in ("text_input", "text"):
+        if isinstance(row.get(key), str):
+            return str(row[key])
+    messages = row.get("messages")
+    if not isinstance(messages, list):
+        return None
+    contents: list[Any] = [message.get("content") for message in messages if isinstance(message, dict)]
+    return "\n".join(contents) if contents and all(isinstance(c, str) for c in contents) else None

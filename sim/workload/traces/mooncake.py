@@ -1,0 +1,44 @@
+"""Mooncake traces: JSON lines with chained hashes of 512-token blocks."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from sim.workload.fields import Tokens
+from sim.workload.fileoptions import Signs
+from sim.workload.rows import JsonlRows
+from sim.workload.table import RequestTable
+from sim.workload.tracecontent import NamedContent
+from sim.workload.tracefile import Columns, TraceOptions, read_trace
+
+_COLUMNS = ("hash_ids", "session_id", "priority")
+_BAD_TIME = "not a time (sessions whose turns wait for the answer before, with a `delay`, cannot be replayed)"
+
+
+@dataclass(frozen=True)
+class Mooncake(TraceOptions):
+    """Keys timestamp, input_length, output_length and, if known, hash_ids and session_id.
+
+    Each of hash_ids stands for `block_size` tokens and all before it; the last may be cut by the prompt's end.
+    Timestamps are milliseconds, or `timestamp_unit: s`. `output_tokens` is for rows that give no output_length.
+    The published conversation trace has its arrivals on a grid of 3 s: `jitter: grid` spreads them.
+    What earlier answers left in the cache is known only where a prompt's hash was in an earlier prompt.
+    Source: github.com/kvcache-ai/Mooncake; AIPerf and Dynamo write the same keys.
+    """
+
+    signs: ClassVar[Signs | None] = Signs("json", frozenset({"timestamp", "input_length"}))
+
+    block_size: Tokens = 512
+    timestamp_unit: Literal["ms", "s"] = "ms"
+    output_tokens: Tokens | None = None
+
+    def read(self) -> RequestTable:
+        """The requests. Raises TraceError naming file, line and key of a row that cannot be used."""
+        return self._read(JsonlRows(Path(self.path)))
+
+    def _read(self, rows: JsonlRows) -> RequestTable:
+        unit_s = 1e-3 if self.timestamp_unit == "ms" else 1.0
+        names = ("timestamp", "input_length", "output_length")
+        columns = Columns(*names, _BAD_TIME, unit_s=unit_s, default_output=self.output_tokens)
+        content: Any = NamedContent(_COLUMNS, self.block_size, hashes="hash_ids")
+        return read_trace(self, rows, columns, content=content)
