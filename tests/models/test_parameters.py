@@ -113,3 +113,18 @@ def test_a_file_and_its_folder_are_the_same_model(tmp_path: Path) -> None:
     folder = write(tmp_path, MISTRAL_V01)
     assert models.load(folder) == models.load(folder / "config.json") == models.load(str(folder))
     assert models.load(folder).name == tmp_path.name
+
+
+@pytest.mark.parametrize(
+    ("repository", "name"),
+    [
+        ("meta-llama/Llama-2-7b-hf", "llama-2-7b"),
+        ("codellama/CodeLlama-34b-Instruct-hf", "codellama-34b"),
+        ("mistralai/Mixtral-8x7B-v0.1", "mixtral-8x7b"),
+        ("meta-llama/Meta-Llama-3.1-8B-Instruct", "llama-3.1-8b"),
+    ],
+)
+def test_a_builtin_goes_by_its_hugging_face_id(repository: str, name: str) -> None:
+    assert models.load(repository) == models.load(name)
+    with pytest.raises(ModelError, match="there is no built-in model"):
+        models.load("mistralai/Mistral-7B-v0.1")  # 32,000 words and a sliding window; the built-in is v0.3
