@@ -120,8 +120,10 @@ class Sglang:
         budget = min(self.chunked_prefill_size or limits.token_budget, limits.token_budget)
         inputs = self.max_prefill_tokens
         for request in under_way:
-            spare = kv.blocks_for(request.computed_tokens) * size - request.computed_tokens
-            new = min(to_go(request), budget, kv.free_blocks * size + spare)
+            new = min(to_go(request), budget)
+            if kv.grows:
+                spare = kv.blocks_for(request.computed_tokens) * size - request.computed_tokens
+                new = min(new, kv.free_blocks * size + spare)
             if new:
                 engine.schedule_chunk(request, new, plan)
                 budget, inputs = budget - new, inputs - new

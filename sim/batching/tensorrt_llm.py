@@ -98,5 +98,7 @@ class TensorrtLlm:
         """Whether the memory that was promised and what the request needs can be had."""
         if self.capacity_scheduler_policy == "max_utilization":
             return fits(engine, request, hit, request.known_tokens, promised_blocks(engine))
+        if not engine.kv.can_admit(request, hit, request.known_tokens, 0):
+            return False
         needed = blocks_to_end(engine, request, self.max_new_tokens) - hit.blocks + hit.evictable_blocks
         return needed + reserved_blocks(engine, plan, self.max_new_tokens) <= engine.kv.free_blocks

@@ -98,7 +98,9 @@ class Tgi:
         state.head_fits = bool(engine.waiting) and engine.has_seat
         if state.head_fits:
             head = engine.waiting.head
+            hit = engine.kv.lookup(head)
             fits = self._needs(engine, head) <= room and head.known_tokens <= tokens
+            fits = fits and engine.kv.can_admit(head, hit, head.known_tokens, 0)
             state.head_fits = fits or not decoding
         if not state.head_fits or not self._are_enough(engine, enough, room, tokens):
             return
@@ -108,6 +110,8 @@ class Tgi:
             if (room < 0 or tokens < 0) and engine.running:
                 return
             hit = engine.kv.lookup(request)
+            if engine.running and not engine.kv.can_admit(request, hit, request.known_tokens, 0):
+                return
             engine.admit(request, hit, request.known_tokens - hit.tokens, plan)
 
     def _are_enough(self, engine: Engine, enough: int, room: int, tokens: int) -> bool:
