@@ -116,6 +116,8 @@ class Engine:
             return 1  # blocks that fill during the run could become hits of the waiting request
         if self.waiting.rearranges and self.waiting and self.has_seat:
             return 1  # another request could become the head, and find room
+        if self.kv.transfers is not None and any(self.kv.transfers.pending):
+            return 1  # this step alone waits for them
         steps = self.batching.steady_steps(self, plan)
         if self.kv.lands and any(earlier.chunks for earlier in self.under_way):
             return 1  # what the cache learns when they land comes before the next step
@@ -226,9 +228,10 @@ class Engine:
             self.leaving -= 1
             self.done_tokens -= request.computed_tokens
             self.kv.key(request, request.computed_tokens)
-            self.kv.free(request, may_return=False)
+            self.kv.free(request)
         else:  # preempted while its last token was under way
             self.waiting.remove(request)
+            self.kv.abandon(request)
 
     def held_tokens(self, ticks: int) -> int:
         """Tokens whose KV is in memory for running requests, with `ticks` decode steps scheduled and not launched."""
@@ -259,7 +262,7 @@ class Engine:
         self.kv.key(request, request.computed_tokens - request.pending_tokens)
         for plan in self.under_way:
             plan.landing = [other for other in plan.landing if other is not request]
-        self.kv.free(request, may_return=False)
+        self.kv.free(request)
         if self.kept and len(self.kept) == len(self.running):
             self.leaving += len(self.kept)
             for finished in self.kept:
@@ -360,12 +363,13 @@ class Engine:
         Its tokens are kept and will be recomputed. Returns the tokens it had been given in this step.
         """
         given_back = self.unschedule(request, plan)
+        valid = request.computed_tokens - given_back
         if request.generated_tokens == request.output_tokens:
             self.leaving -= 1
             self.done_tokens -= request.computed_tokens
         del self.running[request]
         self.prefilling.pop(request, None)
-        self.kv.free(request, may_return=True)
+        self.kv.set_aside(request, valid)
         request.computed_tokens = request.keyed_tokens = 0
         request.preemptions += 1
         self.waiting.push(request)

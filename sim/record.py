@@ -33,14 +33,15 @@ _pack_request = struct.Struct("<4d6q3ib?").pack_into
 _STEP = np.dtype(
     [
         ("start_s", "<f8"), ("end_s", "<f8"), ("host_s", "<f8"), ("comm_s", "<f8"), ("padding_s", "<f8"),
-        ("window_s", "<f8"), ("steps", "<i8"), ("context_tokens", "<i8"), ("attention_pairs", "<i8"),
-        ("prefill_context_tokens", "<i8"), ("prefill_tokens", "<i8"), ("recomputed_tokens", "<i8"),
+        ("window_s", "<f8"), ("transfer_s", "<f8"), ("steps", "<i8"), ("context_tokens", "<i8"),
+        ("attention_pairs", "<i8"), ("prefill_context_tokens", "<i8"), ("prefill_tokens", "<i8"),
+        ("recomputed_tokens", "<i8"),
         ("padding_tokens", "<i8"), ("kv_used_blocks", "<i8"), ("kv_tokens", "<i8"), ("prefills", "<i4"),
         ("decodes", "<i4"), ("sampled", "<i4"), ("running", "<i4"), ("preempted", "<i4"), ("replica", "<i4"),
         ("extrapolated", "?"),
     ]
 )  # fmt: skip
-_pack_step = struct.Struct("<6d9q6i?").pack
+_pack_step = struct.Struct("<7d9q6i?").pack
 
 GAP_SHIFT = 43
 """A token gap's bin is its float64 bits shifted by this: 9 bits of mantissa, bins 0.2% wide."""
@@ -53,9 +54,10 @@ class Record:
     `requests` has one row per request in the order of arrival. `steps` has one row per run of like
     steps, in the order of their start; `host_s`, `comm_s`, `padding_s` and the token counts are per
     step, `context_tokens`, `attention_pairs` and `prefill_context_tokens` sums over the whole row.
-    `window_s` is how long, right before the row, requests were held back to make a larger batch;
-    `padding_tokens` are computed for nobody and in no other column. `kv_used_blocks` and the `kv_tokens` that lie
-    in them are those of the row's last step; `kv_grows` is off where a request's blocks are all reserved at once.
+    `transfer_s` is how long the step waited for KV to move between GPU and host; `window_s` how long, right before
+    the row, requests were held back to make a larger batch. `padding_tokens` are computed for nobody and in no
+    other column. `kv_used_blocks` and the `kv_tokens` that lie in them are those of the row's last step; `kv_grows`
+    is off where a request's blocks are all reserved at once.
     `itl_counts[i]` token gaps of measured requests lie in bin `itl_bins[i]` (float64 bits >> GAP_SHIFT).
     """
 
@@ -163,9 +165,12 @@ class StepLog:
 
     def mixed(
         self, start_s: float, end_s: float, plan: StepPlan, running: int, kv: KVUse, time: StepTime,
-        window_s: float,
+        window_s: float, transfer_s: float = 0.0,
     ) -> None:  # fmt: skip
-        """Note one step that is not a plain decode step, before which requests were held back for `window_s`."""
+        """Note one step that is not a plain decode step, before which requests were held back for `window_s`.
+
+        It waited for `transfer_s` for KV that moved between GPU and host.
+        """
         self._flush()
         self.engine_steps += 1
         decodes, context, sampled = plan.decodes, plan.decode_context_tokens, plan.decodes
@@ -188,7 +193,8 @@ class StepLog:
                 pairs += new * before + new * (new + 1) // 2
         sampled += len(plan.sampled)
         self._rows += _pack_step(
-            start_s, end_s, time.exposed_host_s(context), time.comm_s, time.padding_s, window_s, 1, context, pairs,
+            start_s, end_s, time.exposed_host_s(context), time.comm_s, time.padding_s, window_s, transfer_s, 1,
+            context, pairs,
             prefill_context, prefill_tokens, plan.recomputed_tokens, plan.padding_tokens, *kv, prefills,
             decodes, sampled, running, len(plan.preempted), self.replica, time.extrapolated,
         )  # fmt: skip
@@ -199,7 +205,7 @@ class StepLog:
         decodes, padding, running, host_s, comm_s, padding_s, extrapolated, host_per_context_s = self._key
         host_s += host_per_context_s * ((self._context + self._padding_context) / self._steps)
         self._rows += _pack_step(
-            self._start_s, self._end_s, host_s, comm_s, padding_s, 0.0, self._steps, self._context, 0, 0, 0, 0,
+            self._start_s, self._end_s, host_s, comm_s, padding_s, 0.0, 0.0, self._steps, self._context, 0, 0, 0, 0,
             padding, *self._kv, 0, decodes, decodes, running, 0, self.replica, extrapolated,
         )  # fmt: skip
         self._key = None

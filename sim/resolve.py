@@ -7,10 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from sim import choice, hardware, models, preset
+from sim.cluster.host_link import HostLink
 from sim.engine import Engine as Replica
 from sim.engine import EngineLimits
 from sim.errors import ScenarioError, ServecastError
 from sim.kvcache.capacity import MemorySplit, split_memory
+from sim.kvcache.contiguous import Contiguous
+from sim.kvcache.paged import Paged
+from sim.kvcache.protocol import KVCacheChoice
+from sim.kvcache.tiers.offload import Offloading
+from sim.kvcache.tiers.swap import DEFAULT_SWAP_BYTES, Swapping
 from sim.latency import EngineTiming, StepTimer, TimerContext, default_cudagraph_sizes
 from sim.latency.drafting import DraftingTimer, FlatDrafter, ModelDrafter
 from sim.latency.first_use import FirstUse, first_use
@@ -43,6 +49,29 @@ class Setup:
         given = self.scenario.cluster.gpu_price_per_hour
         return self.profile.price_usd_per_hour if given is None else given
 
+    @property
+    def kv_cache(self) -> KVCacheChoice:
+        """The KV cache, with the memory around it where preemption swaps or prefixes are offloaded."""
+        engine: Any = self.scenario.engine  # resolved: no choice is None
+        block = self.memory.bytes_per_block
+        kv_cache: KVCacheChoice = engine.kv_cache
+        if (offload := engine.kv_offload) is not None:
+            kv_cache = Offloading(offload.host // block, offload.disk // block)
+        if engine.preemption == "swap":
+            kv_cache = Swapping(kv_cache, engine.swap_space // block)
+        return kv_cache
+
+    @property
+    def host_link(self) -> HostLink:
+        """What lies between the KV cache and memory beyond the GPU's."""
+        offload = self.scenario.engine.kv_offload
+        return HostLink(
+            self.memory.bytes_per_block,
+            self.profile.pcie_bandwidth_bytes_per_s * self.profile.derates.link_bandwidth,
+            float((offload and offload.disk_bytes_per_s) or "inf"),
+            self.scenario.cluster.tensor_parallel,
+        )
+
     def timer(self) -> StepTimer:
         """The step times of one replica."""
         context = TimerContext(
@@ -70,14 +99,15 @@ class Setup:
         """A fresh engine for one replica."""
         engine: Any = self.scenario.engine  # resolved: no choice is None
         parts = (self.limits, engine.batching, engine.ordering)
+        kv_cache = self.kv_cache
         if (speculative := engine.speculative) is None:
-            return Replica(*parts, kv_cache=engine.kv_cache)
+            return Replica(*parts, kv_cache=kv_cache)
         speculation = Speculation(
             speculative.num_speculative_tokens,
             speculative.acceptance_rate,
             int(stream(self.scenario.seed, "speculation").integers(1 << 62)),
         )
-        return SpeculativeEngine(*parts, kv_cache=engine.kv_cache, speculation=speculation)
+        return SpeculativeEngine(*parts, kv_cache=kv_cache, speculation=speculation)
 
     def make_first_use(self) -> FirstUse | None:
         """The kernels that a fresh replica has not compiled yet."""
@@ -187,6 +217,7 @@ def _filled(engine: Engine, model: Model, profile: hardware.Profile) -> dict[str
     _refuse_what_the_engine_refuses(values, splits)
     if values["kv_cache"] is None:
         values["kv_cache"] = "paged"
+    _fill_memory_beyond_the_gpu(values)
     if values["dtype"] == "auto":
         values["dtype"] = "bf16"
     if values["kv_cache_dtype"] == "auto":
@@ -195,6 +226,25 @@ def _filled(engine: Engine, model: Model, profile: hardware.Profile) -> dict[str
         sizes = default_cudagraph_sizes(values["max_num_seqs"], values["max_num_batched_tokens"])
         values["cudagraph_capture_sizes"] = sizes
     return values
+
+
+def _fill_memory_beyond_the_gpu(values: dict[str, Any]) -> None:
+    """Defaults of preemption and offload; raises ScenarioError for what does not go together."""
+    kv_cache = choice.build("sim.kvcache", values["kv_cache"])
+    if values["preemption"] is None:
+        values["preemption"] = "recompute"
+    if values["preemption"] == "swap":
+        if isinstance(kv_cache, Contiguous):
+            raise ScenarioError("preemption swap with kv_cache contiguous: nobody is preempted there; leave it out")
+        if values["swap_space"] is None:
+            values["swap_space"] = DEFAULT_SWAP_BYTES
+    elif values["swap_space"]:
+        raise ScenarioError("swap_space is for preemption: swap; set that, or leave swap_space out")
+    if values["kv_offload"] is not None and not (isinstance(kv_cache, Paged) and values["enable_prefix_caching"]):
+        raise ScenarioError(
+            "kv_offload keeps evicted blocks of vLLM's prefix cache; use kv_cache: paged with "
+            "enable_prefix_caching: true, or leave it out"
+        )
 
 
 def _refuse_speculation(engine: Engine, batching: Any) -> None:

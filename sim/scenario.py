@@ -24,7 +24,7 @@ from sim.choice import Choice, nearest
 from sim.document import Document
 from sim.errors import ScenarioError
 from sim.paths import data_dir
-from sim.quantity import Seconds
+from sim.quantity import Bytes, Seconds
 from sim.workload.spec import Workload
 
 Count = Annotated[int, Field(ge=1)]
@@ -96,6 +96,23 @@ class Speculative(Section):
         return self
 
 
+class KVOffload(Section):
+    """Where evicted prefix blocks go, to be loaded instead of computed again; the least recently used leave first."""
+
+    host: Bytes
+    """Host memory for each GPU."""
+    disk: Bytes = 0
+    """Disk for each GPU, for what the host's memory has no room for."""
+    disk_bytes_per_s: Annotated[Bytes, Field(gt=0)] | None = None
+    """How fast the disk of a replica is read, for all its GPUs together: 7GB."""
+
+    @model_validator(mode="after")
+    def _a_disk_has_a_speed(self) -> Self:
+        if self.disk and self.disk_bytes_per_s is None:
+            raise ValueError("disk needs disk_bytes_per_s, how fast it is read: 7GB for one fast SSD")
+        return self
+
+
 class Engine(Section):
     """The serving engine: a preset, and what differs from it. Keys without a value take the preset's."""
 
@@ -125,6 +142,12 @@ class Engine(Section):
     """KV blocks of a replica as a real engine logged them; default: derived from the memory."""
     enable_prefix_caching: bool | None = None
     """Keep the KV blocks of finished requests and reuse them for equal beginnings."""
+    preemption: Literal["recompute", "swap"] | None = None
+    """What becomes of a request that loses its blocks: computed again, or kept in the host's memory."""
+    swap_space: Bytes | None = None
+    """Host memory for swapped requests, for each GPU (vLLM 0.6: --swap-space); default: 4GiB."""
+    kv_offload: KVOffload | None = None
+    """Memory beyond the GPU's for prefixes that were evicted; default: none."""
     watermark: Annotated[float, Field(ge=0, lt=1)] | None = None
     """Share of the KV blocks that an admission must leave free while others run."""
     scheduler_reserve_full_isl: bool | None = None

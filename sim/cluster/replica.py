@@ -18,6 +18,7 @@ import simpy
 
 from sim.cluster.arrivals import Forecast
 from sim.cluster.clock import REPLICA_ORDER, WAKE_ORDER, At, succeed_at
+from sim.cluster.host_link import HostLink
 from sim.engine import Engine
 from sim.latency import StepTimer
 from sim.latency.first_use import FirstUse
@@ -59,6 +60,7 @@ class Replica:
         self, env: simpy.Environment, index: int, engine: Engine, timer: StepTimer, gaps: GapLog,
         on_end: Callable[[Request, int, str], None], forecast: Forecast, fast_forward: bool, closed_loop: bool,
         decide_ahead: bool, output_overhead_s: float, first_use: FirstUse | None = None,
+        host_link: HostLink | None = None,
     ) -> None:  # fmt: skip
         self.env = env
         self.index = index
@@ -71,6 +73,7 @@ class Replica:
         self.fast_forward = fast_forward
         self.output_overhead_s = output_overhead_s
         self.first_use = first_use
+        self.host_link = host_link
         self.ahead = 1 if decide_ahead else 0  # steps under way when the next is decided
         # Of a step end and an arrival at the same time, which comes first? See the orders in clock.py.
         self._step_reached = bisect_right if closed_loop else bisect_left
@@ -240,11 +243,13 @@ class Replica:
         stalled = decoding - sum(count for _, count in self._stalled)
         window_s = 0.0 if self._held_since is None else start_s - self._held_since
         self._held_since = None
-        end_s = start_s + time.total_s
+        transfer_s = self._transfer_s()
+        lasts_s = time.total_s + transfer_s
+        end_s = start_s + lasts_s
         finished = engine.launch(plan)
         delivered_s = end_s + self.output_overhead_s * (plan.decodes + len(plan.sampled))
         if plan.decodes:
-            self._count_gaps(end_s, time.total_s, decoding)
+            self._count_gaps(end_s, lasts_s, decoding)
             self._decoded_s = end_s
         elif stalled:
             self._stalled.append((start_s, stalled))
@@ -253,15 +258,22 @@ class Replica:
                 request.first_token_s = delivered_s
             elif request.measured:
                 at_step_start = request.last_token_s == start_s
-                self.gaps.add(time.total_s if at_step_start else end_s - request.last_token_s, 1)
+                self.gaps.add(lasts_s if at_step_start else end_s - request.last_token_s, 1)
             request.last_token_s = end_s
-        if shape.prefills or plan.preempted or plan.resumed or plan.recomputed_tokens:
-            self.log.mixed(start_s, end_s, plan, running, kv, time, window_s)
+        if shape.prefills or plan.preempted or plan.resumed or plan.recomputed_tokens or transfer_s:
+            self.log.mixed(start_s, end_s, plan, running, kv, time, window_s, transfer_s)
         else:
             padding, padding_context = plan.padding_decodes, plan.padding_context_tokens
             decodes, context = shape.decodes - padding, shape.decode_context_tokens - padding_context
             self.log.decodes(start_s, end_s, 1, decodes, context, running, kv, time, padding, padding_context)
         return _Flight(end_s, delivered_s, plan, finished)
+
+    def _transfer_s(self) -> float:
+        """How long the step waits for KV that moves between the GPU and the host, before anything is computed."""
+        transfers = self.engine.kv.transfers
+        if transfers is None or self.host_link is None:
+            return 0.0
+        return self.host_link.seconds(transfers.begin_step())
 
     def _count_gaps(self, end_s: float, gap_s: float, decoding: int) -> None:
         """Note the gaps that end with a decode step; the last token of a stalled member lies longer back."""

@@ -8,6 +8,7 @@ import simpy
 
 from sim.cluster.arrivals import Forecast, closed_loop_arrivals, make_requests, open_arrivals
 from sim.cluster.giving_up import GivingUp
+from sim.cluster.host_link import HostLink
 from sim.cluster.replica import Replica
 from sim.engine import Engine
 from sim.errors import ServecastError
@@ -36,6 +37,7 @@ def simulate(
     cooldown_s: float = 0.0,
     request_timeout_s: float | None = None,
     queue_timeout_s: float | None = None,
+    host_link: HostLink | None = None,
     decide_ahead: bool = False,
     make_first_use: Callable[[], FirstUse | None] = lambda: None,
     fast_forward: bool = True,
@@ -47,8 +49,9 @@ def simulate(
     clients `output_overhead_s` after its end for each of them. Requests sent in the first
     `warmup_s`, or in the last `cooldown_s` before the last one is sent, are served but not measured.
     The server gives a request up `request_timeout_s` after a replica got it, or `queue_timeout_s` after that if no
-    step has begun for it. `decide_ahead` is asynchronous scheduling: a step is decided while the one before it is
-    under way. `make_first_use` says what a fresh replica still has to compile.
+    step has begun for it. `host_link` is needed by a KV cache that moves blocks to the host's memory. `decide_ahead`
+    is asynchronous scheduling: a step is decided while the one before it is under way. `make_first_use` says what a
+    fresh replica still has to compile.
     `fast_forward` off simulates every step on its own; the tables must come out the same.
     `progress` is called with (requests done, requests) now and then. Raises ServecastError when a
     request can never be served, or when a cool-down is asked of a closed loop, whose last arrival
@@ -96,6 +99,7 @@ def simulate(
             decide_ahead,
             output_overhead_s,
             make_first_use(),
+            host_link,
         )
         for index in range(replicas)
     ]
@@ -148,5 +152,12 @@ def simulate(
         counters={
             "engine_steps": sum(replica.log.engine_steps for replica in fleet),
             "step_rows": len(steps["end_s"]),
+            **_transfers(fleet),
         },
     )
+
+
+def _transfers(fleet: list[Replica]) -> dict[str, int]:
+    """KV blocks that moved between GPUs and hosts, by the reason; nothing where that cannot be."""
+    counts = [replica.engine.kv.transfers.totals() for replica in fleet if replica.engine.kv.transfers is not None]
+    return {name: sum(count[name] for count in counts) for name in (counts[0] if counts else ())}

@@ -15,6 +15,7 @@ from typing import ClassVar, Literal
 
 from sim.errors import ScenarioError
 from sim.kvcache.protocol import MISS, Hit, KVRoom
+from sim.kvcache.tiers.transfers import Transfers
 from sim.request import Request
 
 
@@ -40,6 +41,7 @@ class ContiguousKVCache:
 
     grows: ClassVar[bool] = False
     coarse: ClassVar[bool] = False
+    transfers: ClassVar[Transfers | None] = None
     lands: ClassVar[bool] = False
 
     def __init__(self, room: KVRoom, reserve: str) -> None:
@@ -131,7 +133,11 @@ class ContiguousKVCache:
     def landed(self, request: Request, tokens: int) -> None:
         """Nothing."""
 
-    def free(self, request: Request, may_return: bool) -> None:
+    def set_aside(self, request: Request, valid_tokens: int) -> None:
+        """Nobody is ever short of blocks; a policy that preempts all the same gives the stretch back."""
+        self.free(request)
+
+    def free(self, request: Request) -> None:
         """Give the stretch back and let it grow together with the gaps beside it."""
         first, blocks = self.taken.pop(request)
         self.free_blocks += blocks

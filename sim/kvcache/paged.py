@@ -17,6 +17,7 @@ from typing import ClassVar, NamedTuple
 
 from sim.kvcache.content import BlockKeys
 from sim.kvcache.protocol import MISS, Hit, KVRoom
+from sim.kvcache.tiers.transfers import Transfers
 from sim.request import Request
 
 
@@ -73,6 +74,7 @@ class PagedKVCache:
 
     grows: ClassVar[bool] = True
     coarse: ClassVar[bool] = False
+    transfers: Transfers | None = None
     lands: ClassVar[bool] = False
 
     def __init__(self, num_blocks: int, block_size: int, prefix_caching: bool) -> None:
@@ -239,8 +241,13 @@ class PagedKVCache:
             self.unkeyed_blocks = 0
             self._evict(-rest)
 
+    def evicted(self, key: int | None, blocks: int) -> None:
+        """Blocks of that content are handed out (None: content that nobody else can hit); here it is lost."""
+
     def _evict(self, blocks: int) -> None:
         self.evicted_blocks += blocks
+        if self.oldest_run_blocks:
+            self.evicted(None, min(blocks, self.oldest_run_blocks))
         blocks -= self.oldest_run_blocks
         while blocks > 0:
             oldest = next(iter(self.cached))
@@ -250,12 +257,15 @@ class PagedKVCache:
                 copies.remove(oldest)
                 if not copies:
                     del self.index[oldest.key]
+                self.evicted(oldest.key, 1)
                 blocks -= 1
             elif oldest.owner is None:
                 del self.cached[oldest]
+                self.evicted(None, min(blocks, oldest.blocks))
                 blocks -= oldest.blocks
             else:
                 taken = min(blocks, oldest.blocks)
+                self.evicted(None, taken)
                 oldest.blocks -= taken
                 blocks -= taken
                 if oldest.blocks == 0:
@@ -263,11 +273,15 @@ class PagedKVCache:
                     oldest.owner.private_run = None
         self.oldest_run_blocks = -blocks
 
-    def free(self, request: Request, may_return: bool) -> None:
-        """Take all blocks back; those with a key stay cached until they are handed out again.
+    def free(self, request: Request) -> None:
+        """Take all blocks back; those with a key stay cached until they are handed out again."""
+        self._free(request, may_return=False)
 
-        `may_return` says that the request was preempted and could hit its own private blocks.
-        """
+    def set_aside(self, request: Request, valid_tokens: int) -> None:
+        """The same; the request could find its own private blocks again."""
+        self._free(request, may_return=True)
+
+    def _free(self, request: Request, may_return: bool) -> None:
         size = self.block_size
         held = -(-request.computed_tokens // size)
         if not self.prefix_caching:

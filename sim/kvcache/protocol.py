@@ -2,8 +2,9 @@
 
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
+from sim.kvcache.tiers.transfers import Transfers
 from sim.request import Request
 
 
@@ -37,14 +38,25 @@ class KVCache(Protocol):
 
     `grows` says that a request takes further blocks while it runs; otherwise all that it will ever need is taken
     when it is admitted. `coarse` says that more may be evicted than is needed. `lands` says that the cache wants to
-    know of every chunk that has been computed (`landed`). A class attribute each.
+    know of every chunk that has been computed (`landed`).
     """
 
-    grows: ClassVar[bool]
-    coarse: ClassVar[bool]
-    lands: ClassVar[bool]
     num_blocks: int
     evicted_blocks: int
+
+    @property
+    def grows(self) -> bool: ...
+
+    @property
+    def coarse(self) -> bool: ...
+
+    @property
+    def lands(self) -> bool: ...
+
+    @property
+    def transfers(self) -> Transfers | None:
+        """What moves between the GPU and other memory; None if nothing ever does."""
+        ...
 
     @property
     def free_blocks(self) -> int:
@@ -123,8 +135,12 @@ class KVCache(Protocol):
         """
         ...
 
-    def free(self, request: Request, may_return: bool) -> None:
-        """Take all blocks back; `may_return`: the request was preempted and will come again."""
+    def free(self, request: Request) -> None:
+        """Take all blocks back from a request that is done with them."""
+        ...
+
+    def set_aside(self, request: Request, valid_tokens: int) -> None:
+        """Take all blocks back from a preempted request, whose first `valid_tokens` tokens have been computed."""
         ...
 
     def abandon(self, request: Request) -> None:

@@ -20,6 +20,7 @@ from typing import ClassVar
 
 from sim.kvcache.content import Piece
 from sim.kvcache.protocol import MISS, Hit, KVRoom
+from sim.kvcache.tiers.transfers import Transfers
 from sim.request import Request
 
 
@@ -113,6 +114,7 @@ class RadixKVCache:
 
     grows: ClassVar[bool] = True
     coarse: ClassVar[bool] = True
+    transfers: ClassVar[Transfers | None] = None
     lands: ClassVar[bool] = True
 
     def __init__(self, room: KVRoom) -> None:
@@ -219,11 +221,18 @@ class RadixKVCache:
         if self.prefix_caching:
             self._insert(self.seats[request], tokens)
 
-    def free(self, request: Request, may_return: bool) -> None:
-        """A finished request's tokens join the tree; of a retracted one only those stay that are in it."""
+    def free(self, request: Request) -> None:
+        """A finished request's tokens join the tree."""
+        if self.prefix_caching:
+            self._insert(self.seats[request], request.computed_tokens)
+        self._let_go(request)
+
+    def set_aside(self, request: Request, valid_tokens: int) -> None:
+        """Of a retracted request only those tokens stay that are in the tree already."""
+        self._let_go(request)
+
+    def _let_go(self, request: Request) -> None:
         seat = self.seats.pop(request)
-        if self.prefix_caching and not may_return:
-            self._insert(seat, request.computed_tokens)
         self.empty_blocks += self.blocks_for(request.computed_tokens) - seat.depth // self.block_size
         self._unlock(seat.node)
 

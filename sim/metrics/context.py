@@ -42,6 +42,8 @@ class RunContext:
     """Tokens in one KV block."""
     makespan_s: float
     """Virtual time from 0 to the last finish on any replica."""
+    counters: Mapping[str, int] = field(default_factory=dict)
+    """What was counted beside the tables: KV blocks moved between GPU and host."""
     kv_grows: bool = True
     """A request takes blocks as it grows; otherwise all at once when it is admitted."""
     slo: Slo = field(default_factory=Slo)

@@ -9,10 +9,12 @@ from sim.metrics.context import Columns, Floats, RunContext
 from sim.metrics.invariants import InvariantError
 from sim.metrics.numbers import exact_sum, ratio
 
-BUCKETS = ("prefill", "decode", "recomputed", "padding", "communication", "host", "window", "starved")
+BUCKETS = (
+    "prefill", "decode", "recomputed", "padding", "communication", "host", "transfer", "window", "starved",
+)  # fmt: skip
 """useful prefill, useful decode, tokens computed again after preemption, rows computed for nobody (of CUDA graphs
-and of static batches), collectives, host time the GPU waits for, idle while requests are held back to make a larger
-batch, and idle with nothing to run."""
+and of static batches), collectives, host time the GPU waits for, KV that moves between GPU and host, idle while
+requests are held back to make a larger batch, and idle with nothing to run."""
 
 _TOLERANCE = 1e-9
 
@@ -29,8 +31,9 @@ def gpu_time(steps: Columns, context: RunContext) -> dict[str, float]:
     duration = steps["end_s"] - steps["start_s"]
     count = steps["steps"]
     host, comm, padding = (steps[name] * count for name in ("host_s", "comm_s", "padding_s"))
-    work = duration - host - comm - padding
-    _refuse(work < -_TOLERANCE * duration, steps, "host, communication and padding exceed the step's time")
+    transfer = steps["transfer_s"]
+    work = duration - host - comm - padding - transfer
+    _refuse(work < -_TOLERANCE * duration, steps, "host, communication, transfer and padding exceed the step's time")
     tokens = (steps["prefill_tokens"] + steps["decodes"] + steps["padding_tokens"]) * count
     per_token = np.divide(work, tokens, out=np.zeros(len(work)), where=tokens > 0)
     _refuse((tokens == 0) & (work > _TOLERANCE * duration), steps, "GPU work without a token")
@@ -45,6 +48,7 @@ def gpu_time(steps: Columns, context: RunContext) -> dict[str, float]:
         "padding": exact_sum(padding) + exact_sum(per_token * (steps["padding_tokens"] * count)),
         "communication": exact_sum(comm),
         "host": exact_sum(host),
+        "transfer": exact_sum(transfer),
         "window": exact_sum(steps["window_s"]),
         "starved": exact_sum(_idle(steps, context)) - exact_sum(steps["window_s"]),
     }

@@ -49,6 +49,7 @@ def engine_load(requests: Columns, steps: Columns, context: RunContext) -> dict[
         "preemptions": int(requests["preemptions"].sum()),
         "preempted_requests": int((requests["preemptions"] > 0).sum()),
         "recomputed_tokens": int(steps["recomputed_tokens"].sum()),
+        "kv_transfers": kv_transfers(context),
         "prefix_cache_hit_rate": prefix_cache_hit_rate(requests),
         "extrapolated_time_fraction": ratio(exact_sum(duration[steps["extrapolated"].astype(bool)]), busy),
     }
@@ -71,6 +72,20 @@ def kv_tokens_mean(steps: Columns) -> Floats:
     """Mean KV tokens in those blocks during each row, from the count at its end."""
     mean: Floats = steps["kv_tokens"] - steps["decodes"] * (steps["steps"] - 1) / 2
     return mean
+
+
+def kv_transfers(context: RunContext) -> dict[str, int] | None:
+    """Tokens whose KV moved between GPU and host, whole blocks counted, over all replicas; None where none can.
+
+    `host_hit_tokens` and `disk_hit_tokens` are prefixes that were loaded instead of computed, `kept_tokens` went to
+    the host when the GPU evicted them. `recomputed_instead` preemptions found no room in the swap space.
+    """
+    counts = dict(context.counters)
+    if "swapped_out_blocks" not in counts:
+        return None
+    blocks = {name: count for name, count in counts.items() if name.endswith("_blocks")}
+    tokens = {name.replace("_blocks", "_tokens"): count * context.block_size for name, count in blocks.items()}
+    return tokens | {"recomputed_instead": counts["recomputed_instead"]}
 
 
 def prefix_cache_hit_rate(requests: Columns) -> float:

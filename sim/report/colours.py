@@ -7,6 +7,7 @@ GPU_TIME = {
     "padding": "#e69f00",
     "communication": "#cc79a7",
     "host": "#f0c808",
+    "transfer": "#8b5fbf",
     "window": "#009e73",
     "starved": "#c8cdd2",
 }

@@ -125,7 +125,15 @@ def _engine(summary: Summary) -> Iterable[tuple[str, str]]:
     yield "prefix cache", f"{percent(summary['prefix_cache_hit_rate'])} of prompt tokens"
     if summary["max_overtaken"]:
         yield "overtaken", f"{number(summary['mean_overtaken'])} times mean, {count(summary['max_overtaken'])} most"
+    moved = summary["kv_transfers"] or {}
+    for tier in ("host", "disk"):
+        if hits := moved.get(f"{tier}_hit_tokens"):
+            yield f"loaded from {tier}", f"{number(hits)} tokens"
     yield "preemptions", count(summary["preemptions"])
+    if moved.get("swapped_out_tokens"):
+        yield "swapped", f"{number(moved['swapped_out_tokens'])} tokens"
+    if moved.get("recomputed_instead"):
+        yield "swap space full", f"{count(moved['recomputed_instead'])} times"
     if summary["recomputed_tokens"]:
         yield "recomputed", f"{number(summary['recomputed_tokens'])} tokens"
     yield "engine steps", count(summary["engine_steps"])

@@ -15,8 +15,12 @@ from numpy.typing import NDArray
 from sim import hardware, models
 from sim.batching.vllm_v1 import VllmV1
 from sim.choice import options
+from sim.cluster.host_link import HostLink
 from sim.engine import Batching, Ordering, QueueOrdering
+from sim.kvcache.contiguous import Contiguous
 from sim.kvcache.paged import Paged
+from sim.kvcache.tiers.offload import Offloading
+from sim.kvcache.tiers.swap import Swapping
 from sim.latency import EngineTiming, StepTimer, TimerContext
 from sim.latency.linear import Linear
 from sim.latency.profile import Profile
@@ -119,6 +123,11 @@ def cases(draw: st.DrawFn, batching_name: str | None = None) -> Case:
     ordering = draw(st.sampled_from(ORDERS))
     batching: Batching = draw(built_in("sim.batching", batching_name))
     kv_cache = draw(st.one_of(st.just(Paged()), built_in("sim.kvcache")))
+    caching = draw(st.booleans())
+    if isinstance(kv_cache, Paged) and caching and draw(st.booleans()):
+        kv_cache = Offloading(*draw(st.sampled_from([(0, 0), (10, 0), (3, 8), (500, 0), (0, 50)])))
+    if not isinstance(kv_cache, Contiguous) and draw(st.booleans()):
+        kv_cache = Swapping(kv_cache, draw(st.sampled_from([0, 20, 10_000])))
     most_seqs = draw(st.sampled_from([1, 3, 64]))
     # Only vLLM V1 leaves a decode out when a step has too few tokens; the others are never set up so.
     least_tokens = 1 if isinstance(batching, VllmV1) else most_seqs
@@ -137,6 +146,7 @@ def cases(draw: st.DrawFn, batching_name: str | None = None) -> Case:
             "replicas": draw(st.integers(1, 3)),
             "batching": batching,
             "kv_cache": kv_cache,
+            "host_link": HostLink(block, draw(st.sampled_from([1e3, 1e6])), disk_bytes_per_s=5e2),
             "decide_ahead": draw(st.booleans()) and getattr(batching, "decides_ahead", False),
             "ordering": ordering,
             "router": router,
@@ -151,7 +161,7 @@ def cases(draw: st.DrawFn, batching_name: str | None = None) -> Case:
                 "block_size": block,
                 "max_num_seqs": most_seqs,
                 "max_num_batched_tokens": max(draw(st.sampled_from([1, 7, 64, 2048])), least_tokens),
-                "enable_prefix_caching": draw(st.booleans()),
+                "enable_prefix_caching": caching,
                 "long_prefill_token_threshold": draw(st.sampled_from([0, 16])),
                 "long_prefill_token_threshold_adaptive": draw(st.booleans()),
                 "max_num_scheduled_tokens": scheduled and max(scheduled, least_tokens),

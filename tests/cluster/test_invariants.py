@@ -49,12 +49,24 @@ def test_requests_tokens_and_time(case: Case) -> None:
         held_since = start - steps["window_s"][mine]
         assert (held_since[1:] >= end[:-1] - 1e-9).all()
         for idle_from, idle_to in zip(end[:-1], held_since[1:], strict=True):
-            held = (rows["replica"] == replica) & (rows["arrival_s"] + delay < idle_to - 1e-9)
+            reached_s = rows["arrival_s"] + delay
+            held = (rows["replica"] == replica) & (reached_s < idle_to - 1e-9) & (rows["finish_s"] > reached_s + 1e-9)
             assert idle_to - idle_from < 1e-9 or (rows["finish_s"][held] <= idle_from).all()
     # INV-4: gpu_time raises unless every second of every replica is in one bucket.
     context = RunContext(record.replicas, 1, record.kv_blocks, record.block_size, record.makespan_s)
     seconds = gpu_time(steps, context)
     assert (seconds["window"] > 0) == bool((steps["window_s"] > 0).any())
+    # Steps wait for what moved, and for nothing else.
+    link, moved = case.options["host_link"], record.counters
+    if "swapped_out_blocks" in moved:
+        swapped = moved["swapped_out_blocks"] + moved["swapped_in_blocks"]
+        over_link = swapped + moved["host_hit_blocks"] + moved["disk_hit_blocks"]
+        least_s = over_link * link.bytes_per_block / link.bytes_per_s
+        most_s = least_s + moved["disk_hit_blocks"] * link.bytes_per_block / link.disk_bytes_per_s
+        assert least_s - 1e-9 <= seconds["transfer"] <= most_s + 1e-9
+        assert moved["swapped_in_blocks"] <= moved["swapped_out_blocks"]
+    else:
+        assert seconds["transfer"] == 0
     # Every gap between two tokens of a measured request is in the histogram.
     window = accepted & rows["measured"]
     assert record.itl_counts.sum() == np.maximum(rows["generated_tokens"][window] - 1, 0).sum()

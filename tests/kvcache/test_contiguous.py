@@ -38,7 +38,7 @@ def test_every_admission_as_on_a_memory_map(data: st.DataObject) -> None:
     for index in range(data.draw(st.integers(1, 60))):
         if running and data.draw(st.booleans()):
             leaver = running.pop(data.draw(st.integers(0, len(running) - 1)))
-            cache.free(leaver, may_return=False)
+            cache.free(leaver)
             plain.owner = [None if owner == leaver.id else owner for owner in plain.owner]
         else:
             prompt = data.draw(st.integers(1, LONGEST - 1))
@@ -76,12 +76,12 @@ def test_a_request_between_two_gaps_waits_though_their_sum_would_do() -> None:
     a, b, c = (Request(id, 0.0, 3, 1) for id in range(3))
     for request in (a, b, c):
         cache.adopt(request, MISS)
-    cache.free(a, may_return=False)
-    cache.free(c, may_return=False)
+    cache.free(a)
+    cache.free(c)
     assert cache.free_blocks == 8
     assert not cache.can_admit(Request(3, 0.0, 5, 1), MISS, 5, 0)
     assert cache.can_admit(Request(4, 0.0, 3, 1), MISS, 3, 0)
-    cache.free(b, may_return=False)
+    cache.free(b)
     assert cache.gaps == [(0, 12)]
 
 

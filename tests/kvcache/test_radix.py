@@ -30,7 +30,7 @@ def serve(cache: RadixKVCache, request: Request) -> int:
     request.generated_tokens = 1
     cache.landed(request, request.prompt_tokens)
     cache.check([(request, request.computed_tokens)])
-    cache.free(request, may_return=False)
+    cache.free(request)
     return hit.tokens
 
 
@@ -140,7 +140,7 @@ def test_as_the_plain_implementation(data: st.DataObject) -> None:
                 plain.insert(request.id, content[request][:computed])
             elif action in ("finish", "retract"):
                 running.remove(request)
-                cache.free(request, may_return=action == "retract")
+                (cache.free(request) if action == "finish" else cache.set_aside(request, computed))
                 if action == "finish":
                     plain.insert(request.id, content[request][:computed])
                 plain.leave(request.id)

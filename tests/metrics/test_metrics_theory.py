@@ -130,7 +130,7 @@ def test_inv4_a_wrong_makespan_is_refused() -> None:
 
 def test_inv4_parts_beyond_the_step_are_refused() -> None:
     steps = steps_table(1, start_s=0, end_s=1, prefill_tokens=1, host_s=0.7, comm_s=0.7)
-    with pytest.raises(InvariantError, match="INV-4: host, communication and padding exceed"):
+    with pytest.raises(InvariantError, match="INV-4: host, communication, transfer and padding exceed"):
         gpu_time(steps, context(1.0))
 
 
