@@ -258,14 +258,14 @@ app.add_typer(profile_verbs.app, name="profiles")
 
 
 @app.command()
-def engines() -> None:
-    """List the engine presets, and what each stands for."""
+def engines(
+    name: Annotated[str | None, typer.Argument(help="Show this preset's defaults, each with its source.")] = None,
+) -> None:
+    """Show the engine presets side by side, or one of them with its sources."""
     from sim import preset
+    from sim.report.engines import side_by_side, with_sources
 
-    table = _table("preset", "stands for")
-    for name in preset.names():
-        table.add_row(name, preset.load(name).stands_for)
-    _console().print(table)
+    _console(least=150).print(side_by_side() if name is None else with_sources(preset.load(name)))
 
 
 @app.command()

@@ -292,3 +292,16 @@ def test_overrides_from_python(overrides: Any) -> None:
         load("quickstart", [3])  # type: ignore[list-item]
     with pytest.raises(ScenarioError, match="a YAML file, a name or a mapping"):
         load(3)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", preset.names())
+def test_every_preset_fills_in_an_engine_and_names_a_source_for_each_default(name: str) -> None:
+    one = preset.load(name)
+    assert {"batching", "ordering", "kv_cache", "host_step_s", "host_request_s"} <= set(one.engine)
+    assert all(default.source.strip() for default in one.engine.values())
+    scenario = yaml.safe_load(GOOD) | {"engine": {"preset": name, "max_model_len": 4096}, "variants": {}}
+    result = sim.run(scenario, overrides=["workload.requests=20"])
+    assert result.summary["completed"] == 20
+    resolved = result.scenario.engine
+    assert resolved.host_step_s == one.engine["host_step_s"].value
+    assert resolved.max_num_seqs is not None and resolved.batching is not None
