@@ -64,7 +64,7 @@ def turned(x: Tensor, places: Tensor) -> Tensor:
     half = x.shape[-1] // 2
     angle = torch.outer(places.double(), 10_000.0 ** (-torch.arange(half).double() / half)).unsqueeze(1)
     z = torch.complex(x[..., :half], x[..., half:]) * torch.exp(1j * angle)
-    return torch.cat((z.real, z.imag), -1)
+    return torch.cat((z.real, z.imag), -1).to(x.dtype)
 
 
 def mlp(weights: Mlp, x: Tensor) -> Tensor:
