@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Measures this machine's GPU, fits its profile, and proves it by serving six workloads: about 20 minutes on an H100.
+# Measures this machine's GPU, fits its profile, and proves it by serving six workloads.
 #
 #   calibrate/on_gpu.sh FOLDER            measure, then prove
-#   calibrate/on_gpu.sh FOLDER measure    ten minutes; torch and numpy are enough; repeat it to go on measuring
+#   calibrate/on_gpu.sh FOLDER measure    BUDGET seconds (560); torch and numpy are enough; repeat it to go on measuring
 #   calibrate/on_gpu.sh FOLDER prove      fit and validate; needs servecast's other libraries as well
 #
 # WHEELS=dir installs those libraries from wheels in that folder, for a machine without a network. DEVICE=cpu,
-# BUDGET=seconds and MODEL=name change what is run. FOLDER receives profile, fit_report.md and validation_report.md.
+# BUDGET=seconds, PLAN=file and MODEL=name change what is run; PYTHON=python says with which interpreter. FOLDER receives profile, fit_report.md and validation_report.md.
 set -euo pipefail
 mkdir -p "${1:?usage: calibrate/on_gpu.sh FOLDER [measure|prove]}"
 folder=$(cd "$1" && pwd)

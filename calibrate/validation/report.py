@@ -126,10 +126,11 @@ _SPLIT = (
 def _opening(summary: dict[str, Any]) -> str:
     profile, engine, host = summary["profile"], summary["engine"], summary["host"]
     graphs = engine["cudagraph_capture_sizes"]
+    clock = "in real time" if summary["device"]["device"] == "cuda" else "by the time that the CPU gave to it"
     graph_text = f"CUDA graphs for decode batches up to {graphs[-1]}" if graphs else "no CUDA graphs"
     return (
         f"The reference engine (random weights in {summary['dtype']}, paged KV cache, chunked prefill, {graph_text}) "
-        f"served {len(summary['workloads'])} workloads in real time, {summary['seconds']:g} s of arrivals each, and "
+        f"served {len(summary['workloads'])} workloads {clock}, {summary['seconds']:g} s of arrivals each, and "
         f"the same requests were simulated with the profile `{profile['name']}` of {profile['date']} "
         f"(sha256 {profile['sha256'][:12]}). At most {engine['max_num_seqs']} requests and "
         f"{engine['max_num_batched_tokens']} tokens a step. torch {summary['device']['torch']}, "
