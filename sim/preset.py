@@ -17,13 +17,14 @@ _NEUTRAL: dict[str, Any] = {
     "enable_chunked_prefill": True,
     "long_prefill_token_threshold": 0,
     "long_prefill_token_threshold_adaptive": False,
+    "kv_cache": "paged",
     "watermark": 0.0,
     "scheduler_reserve_full_isl": True,
     "dtype": "bf16",
     "quantization": "none",
     "kv_cache_dtype": "auto",
 }
-"""What an engine has whose preset does not name the key: nothing of the kind, and the checkpoint's formats."""
+"""What an engine has whose preset does not name the key: nothing of it, paged memory, the checkpoint's formats."""
 
 _FOLDER = Path(__file__).resolve().parent / "presets"
 

@@ -10,8 +10,8 @@ are retracted until the others fit, to be recomputed, and the ratio becomes what
 limits, 20 more tokens each allowed for.
 
 Source: SGLang 0.5, python/sglang/srt/managers: scheduler.py, schedule_policy.py (PrefillAdder), schedule_batch.py
-(retract_decode), environ.py. There a retracted request goes to the queue's end; here the queue's order decides. The
-prefix cache, if on, is the engine's. Mixed chunks (off by default) are not modelled.
+(retract_decode), environ.py. There a retracted request goes to the queue's end; here the queue's order decides.
+Prefixes are the KV cache's business (SGLang's is `radix`). Mixed chunks (off by default) are not modelled.
 
     requests: A prompt 6, answer 3; B prompt 4, answer 2; both at the start, chunked_prefill_size 8
     step      0    1    2    3

@@ -17,7 +17,7 @@ _HOST = {
 }
 
 DECISIONS = ("preset", "stands for", "batching", "order", "step", "ahead")
-COSTS = ("preset", "block", "prefix cache", "memory", *_HOST.values())
+COSTS = ("preset", "KV cache", "prefix cache", "memory", *_HOST.values())
 
 
 def decisions(preset: Preset) -> tuple[str, ...]:
@@ -34,8 +34,9 @@ def costs(preset: Preset) -> tuple[str, ...]:
     memory = f"{values['gpu_memory_utilization']:.0%}{_star(preset, 'gpu_memory_utilization')}"
     if values["watermark"]:
         memory += f"\n{values['watermark']:.0%} of it kept"
+    blocks = " ".join(_choice(values["kv_cache"]))
     host = (f"{_time(values[key])}{_star(preset, key)}" for key in _HOST)
-    return preset.name, str(values["block_size"]), _yes(values["enable_prefix_caching"]), memory, *host
+    return preset.name, f"{blocks} {values['block_size']}", _yes(values["enable_prefix_caching"]), memory, *host
 
 
 def _choice(value: Any) -> Iterator[str]:
