@@ -259,13 +259,27 @@ app.add_typer(profile_verbs.app, name="profiles")
 
 @app.command()
 def engines(
-    name: Annotated[str | None, typer.Argument(help="Show this preset's defaults, each with its source.")] = None,
+    name: Annotated[str | None, typer.Argument(help="Show every default of this preset, and its source.")] = None,
 ) -> None:
     """Show the engine presets side by side, or one of them with its sources."""
     from sim import preset
-    from sim.report.engines import side_by_side, with_sources
+    from sim.report.engines import COSTS, DECISIONS, SHOWN_FOR, costs, decisions
 
-    _console(least=150).print(side_by_side() if name is None else with_sources(preset.load(name)))
+    if name is not None:
+        one = preset.load(name)
+        table = _table("key", "value", "from", "source")
+        for key, default in one.engine.items():
+            table.add_row(key, str(default.value), default.origin, default.source)
+        _console().print(one.stands_for)
+        _console().print(table)
+        return
+    for title, columns, row in (("decisions", DECISIONS, decisions), ("memory and host time", COSTS, costs)):
+        table = _table(*columns)
+        table.title, table.columns[0].no_wrap = title, True
+        for known in preset.names():
+            table.add_row(*row(preset.load(known)))
+        _console().print(table)
+    typer.echo(f"Limits as on {SHOWN_FOR}; * assumed, not measured. servecast engines NAME tells every source.")
 
 
 @app.command()

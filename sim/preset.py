@@ -12,6 +12,20 @@ from sim.choice import nearest
 from sim.errors import ScenarioError
 from sim.quantity import Bytes
 
+_NEUTRAL: dict[str, Any] = {
+    "max_num_scheduled_tokens": None,
+    "enable_chunked_prefill": True,
+    "long_prefill_token_threshold": 0,
+    "long_prefill_token_threshold_adaptive": False,
+    "kv_cache": "paged",
+    "watermark": 0.0,
+    "scheduler_reserve_full_isl": True,
+    "dtype": "bf16",
+    "quantization": "none",
+    "kv_cache_dtype": "auto",
+}
+"""What an engine has whose preset does not name the key: nothing of it, paged memory, the checkpoint's formats."""
+
 _FOLDER = Path(__file__).resolve().parent / "presets"
 
 
@@ -53,7 +67,7 @@ class Preset:
 
     def defaults(self, gpu: str, memory_bytes: int) -> dict[str, Any]:
         """Values by key for a GPU of that name and memory (as reported); the first rule that fits counts."""
-        values = {key: default.value for key, default in self.engine.items()}
+        values = _NEUTRAL | {key: default.value for key, default in self.engine.items()}
         for rule in self.by_gpu_memory:
             excepted = rule.except_named is not None and rule.except_named in gpu.lower()
             if memory_bytes >= rule.at_least and not excepted:

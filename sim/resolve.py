@@ -26,6 +26,12 @@ from sim.scenario import Engine, Scenario
 from sim.speculating import Speculation, SpeculativeEngine
 from sim.streams import stream
 
+_READ_BY_SOME = (
+    "enable_chunked_prefill", "long_prefill_token_threshold", "long_prefill_token_threshold_adaptive",
+    "scheduler_reserve_full_isl", "watermark",
+)  # fmt: skip
+"""Settings that only some batching policies have: those that name them in `reads`."""
+
 
 @dataclass(frozen=True)
 class Setup:
@@ -204,6 +210,10 @@ def _filled(engine: Engine, model: Model, profile: hardware.Profile) -> dict[str
     if engine.speculative is not None:
         _refuse_speculation(engine, batching)
         ahead = False
+    reads = getattr(batching, "reads", ())
+    for key in _READ_BY_SOME:
+        if key not in reads and given[key] not in (None, defaults.get(key)):
+            raise ScenarioError(f"batching {choice.name_of(batching)} knows no {key}; leave it out")
     values["async_scheduling"] = values["async_scheduling"] and ahead
     splits = values["enable_chunked_prefill"] and not whole_prompts
     longest = values["max_model_len"] = engine.max_model_len or model.max_position

@@ -29,6 +29,7 @@ class Orca:
     """Continuous batching without chunks: decodes and whole prompts share a step."""
 
     decides_ahead: ClassVar[bool] = True
+    reads: ClassVar[tuple[str, ...]] = ("watermark",)
     whole_prompts: ClassVar[bool] = True
 
     def plan(self, engine: Engine) -> StepPlan:

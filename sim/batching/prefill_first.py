@@ -31,6 +31,7 @@ class PrefillFirst:
     """Whole prompts first, in steps of their own; then decodes."""
 
     decides_ahead: ClassVar[bool] = True
+    reads: ClassVar[tuple[str, ...]] = ("watermark",)
     whole_prompts: ClassVar[bool] = True
 
     def plan(self, engine: Engine) -> StepPlan:

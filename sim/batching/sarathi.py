@@ -53,6 +53,7 @@ class Sarathi:
     """Split prompts over steps."""
 
     decides_ahead: ClassVar[bool] = True
+    reads: ClassVar[tuple[str, ...]] = ("watermark",)
 
     @property
     def whole_prompts(self) -> bool:

@@ -10,8 +10,8 @@ are retracted until the others fit, to be recomputed, and the ratio becomes what
 limits, 20 more tokens each allowed for.
 
 Source: SGLang 0.5, python/sglang/srt/managers: scheduler.py, schedule_policy.py (PrefillAdder), schedule_batch.py
-(retract_decode), environ.py. There a retracted request goes to the queue's end; here the queue's order decides. The
-prefix cache, if on, is the engine's. Mixed chunks (off by default) are not modelled.
+(retract_decode), environ.py. There a retracted request goes to the queue's end; here the queue's order decides.
+Prefixes are the KV cache's business (SGLang's is `radix`). Mixed chunks (off by default) are not modelled.
 
     requests: A prompt 6, answer 3; B prompt 4, answer 2; both at the start, chunked_prefill_size 8
     step      0    1    2    3
@@ -116,7 +116,9 @@ class Sglang:
         if not under_way and (closed or not engine.waiting or not engine.has_seat):
             return
         decoding = [r for r in engine.running if r not in under_way and not is_leaving(r)]
-        room = kv.free_blocks * size - ratio * sum(self._to_come(engine, request) for request in decoding)
+        room = float(kv.free_blocks * size)
+        if kv.grows:  # otherwise the room of all answers is taken already
+            room -= ratio * sum(self._to_come(engine, request) for request in decoding)
         budget = min(self.chunked_prefill_size or limits.token_budget, limits.token_budget)
         inputs = self.max_prefill_tokens
         for request in under_way:
@@ -133,7 +135,7 @@ class Sglang:
             hit = kv.lookup(request)
             new = request.known_tokens - hit.tokens
             room -= hit.evictable_blocks * size
-            to_come = self._to_come(engine, request)
+            to_come = self._to_come(engine, request) if kv.grows else 0
             has_room = new + to_come < room and kv.can_admit(request, hit, hit.tokens + min(new, budget), 0)
             if not has_room and engine.running:
                 engine.policy_state.closed_at = len(engine.running)

@@ -53,6 +53,7 @@ class TensorrtLlm:
     """Tokens of answer that clients allow; default: exactly what they will get."""
 
     decides_ahead: ClassVar[bool] = True
+    reads: ClassVar[tuple[str, ...]] = ("watermark",)
 
     @property
     def whole_prompts(self) -> bool:

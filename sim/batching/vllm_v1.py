@@ -22,6 +22,13 @@ class VllmV1:
     schedules_drafts: ClassVar[bool] = True
 
     decides_ahead: ClassVar[bool] = True
+    reads: ClassVar[tuple[str, ...]] = (
+        "enable_chunked_prefill",
+        "long_prefill_token_threshold",
+        "long_prefill_token_threshold_adaptive",
+        "scheduler_reserve_full_isl",
+        "watermark",
+    )
 
     def plan(self, engine: Engine) -> StepPlan:
         """Decide the next step."""

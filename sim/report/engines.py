@@ -1,71 +1,62 @@
-"""Engine presets side by side, or one of them with the source of every default."""
+"""Engine presets side by side: how each decides, what bounds it, and what memory and host are taken to be."""
 
+from collections.abc import Iterator
 from typing import Any
 
-from rich import box
-from rich.table import Table
-
-from sim import preset
 from sim.preset import Preset
-from sim.report.words import duration
 
-_EXAMPLE_GPU, _EXAMPLE_BYTES = "h100-sxm", 80 * 2**30
-"""Batch limits follow the GPU; these are an 80 GB one's."""
-_ROWS = {
-    "batching": "batching",
-    "ordering": "queue order",
-    "max_num_batched_tokens": "tokens per step (80 GB)",
-    "max_num_seqs": "seats (80 GB)",
-    "enable_chunked_prefill": "chunked prefill",
-    "kv_cache": "KV memory",
-    "block_size": "KV block",
-    "enable_prefix_caching": "prefix caching",
-    "watermark": "watermark",
-    "gpu_memory_utilization": "memory share",
-    "async_scheduling": "decides ahead",
-    "host_step_s": "host per step",
-    "host_seq_s": "host per sequence",
-    "host_exposed_s": "host never hidden",
-    "host_request_s": "host per request",
-    "host_output_s": "host per token out",
+SHOWN_FOR = "a GPU of 80 GB"
+_BYTES = 80 * 10**9
+
+_HOST = {
+    "host_step_s": "step",
+    "host_seq_s": "sequence",
+    "host_exposed_s": "exposed",
+    "host_request_s": "request",
+    "host_output_s": "token out",
 }
 
-
-def side_by_side() -> Table:
-    """One column per preset, one row per default that tells engines apart."""
-    presets = [preset.load(name) for name in preset.names()]
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("")
-    for one in presets:
-        table.add_column(one.name, overflow="fold")
-    table.add_row("stands for", *(one.stands_for for one in presets))
-    values = [one.defaults(_EXAMPLE_GPU, _EXAMPLE_BYTES) for one in presets]
-    for key, label in _ROWS.items():
-        table.add_row(label, *(_written(key, defaults.get(key)) for defaults in values))
-    return table
+DECISIONS = ("preset", "stands for", "batching", "order", "step", "ahead")
+COSTS = ("preset", "KV cache", "prefix cache", "memory", *_HOST.values())
 
 
-def with_sources(one: Preset) -> Table:
-    """Every default of a preset, and where it is from."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), title=one.stands_for, title_justify="left")
-    for header in ("key", "value", "from", "source"):
-        table.add_column(header, overflow="fold")
-    for key, default in one.engine.items():
-        table.add_row(key, _written(key, default.value), default.origin, default.source)
-    for rule in one.by_gpu_memory:
-        limits = f"{rule.max_num_batched_tokens} tokens, {rule.max_num_seqs} seats"
-        table.add_row("batch limits", limits, "imported", f"GPUs that report at least {rule.at_least / 2**30:.0f} GiB")
-    return table
+def decisions(preset: Preset) -> tuple[str, ...]:
+    """One line for DECISIONS: the defaults on the GPU of SHOWN_FOR."""
+    values = preset.defaults("", _BYTES)
+    step = f"{values['max_num_batched_tokens']:,} tokens\n{values['max_num_seqs']:,} requests"
+    batching, ordering = "\n".join(_choice(values["batching"])), "\n".join(_choice(values["ordering"]))
+    return preset.name, preset.stands_for, batching, ordering, step, _yes(values["async_scheduling"])
 
 
-def _written(key: str, value: Any) -> str:
-    if value is None:
-        return "-"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if key.endswith("_s"):
-        return duration(float(value))
-    if isinstance(value, dict):  # a choice with parameters
-        ((name, given),) = value.items()
-        return f"{name} ({', '.join(f'{k} {v}' for k, v in given.items())})" if given else str(name)
-    return "none" if value == [] else str(value)
+def costs(preset: Preset) -> tuple[str, ...]:
+    """One line for COSTS; a star marks what is assumed."""
+    values = preset.defaults("", _BYTES)
+    memory = f"{values['gpu_memory_utilization']:.0%}{_star(preset, 'gpu_memory_utilization')}"
+    if values["watermark"]:
+        memory += f"\n{values['watermark']:.0%} of it kept"
+    blocks = " ".join(_choice(values["kv_cache"]))
+    host = (f"{_time(values[key])}{_star(preset, key)}" for key in _HOST)
+    return preset.name, f"{blocks} {values['block_size']}", _yes(values["enable_prefix_caching"]), memory, *host
+
+
+def _choice(value: Any) -> Iterator[str]:
+    """A choice's name, then its parameters."""
+    if isinstance(value, str):
+        yield value
+        return
+    ((name, parameters),) = value.items()
+    yield name
+    for key, given in parameters.items():
+        yield f"  {key}: {_yes(given) if isinstance(given, bool) else given}"
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"
+
+
+def _star(preset: Preset, key: str) -> str:
+    return "*" if preset.engine[key].origin == "assumed" else ""
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds * 1e3:g} ms" if seconds >= 1e-3 or not seconds else f"{seconds * 1e6:g} us"

@@ -1,0 +1,87 @@
+"""Every shipped preset resolves, runs, and says what the engine that it stands for would do."""
+
+from typing import Any
+
+import pytest
+
+from sim import preset
+from sim.errors import ScenarioError
+from sim.resolve import resolve
+from sim.run import run
+from sim.scenario import Scenario, load
+from tests.test_cli import servecast
+
+NAMES = preset.names()
+
+
+def scenario(**engine: Any) -> Scenario:
+    return load({
+        "model": "llama-3.1-8b",
+        "workload": {
+            "arrivals": {"poisson": {"rate_per_s": 10}},
+            "prompt_tokens": {"uniform": {"low": 20, "high": 900}},
+            "output_tokens": {"uniform": {"low": 1, "high": 60}},
+            "requests": 60,
+        },
+        "cluster": {"gpu": "h100-sxm"},
+        "engine": {"max_model_len": 4096, **engine},
+    })  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_runs_and_resolves_to_itself(name: str) -> None:
+    setup = resolve(scenario(preset=name))
+    again = resolve(setup.scenario)
+    assert again.limits == setup.limits
+    assert again.timing == setup.timing
+    fast, plain = (run(scenario(preset=name), fast_forward=on) for on in (True, False))
+    assert fast.summary["completed"] == 60
+    assert fast.summary == plain.summary
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_default_says_where_it_is_from(name: str) -> None:
+    for default in preset.load(name).engine.values():
+        assert len(default.source) > 5 or default.source == "as batching"
+
+
+@pytest.mark.parametrize(("gib", "tokens"), [(24, 2048), (40, 4096), (80, 8192), (141, 8192), (180, 16384)])
+def test_sglang_chunks_by_the_memory(gib: int, tokens: int) -> None:
+    values = preset.load("sglang").defaults("any", gib * 2**30)
+    assert values["max_num_batched_tokens"] == tokens
+
+
+@pytest.mark.parametrize("name", ["vllm-v0", "tgi", "naive-static"])
+def test_whole_prompts_need_steps_that_hold_the_longest(name: str) -> None:
+    engine = resolve(scenario(preset=name, max_model_len=32768)).scenario.engine
+    assert engine.max_num_batched_tokens == 32768
+    with pytest.raises(ScenarioError, match="max_num_batched_tokens 2048 is less than max_model_len 4096"):
+        resolve(scenario(preset=name, max_num_batched_tokens=2048))
+
+
+def test_only_engines_that_decide_ahead_do_so() -> None:
+    ahead = {name: resolve(scenario(preset=name)).scenario.engine.async_scheduling for name in NAMES}
+    assert {name for name, does in ahead.items() if does} == {"vllm-v1", "sglang", "tensorrt-llm"}
+    assert resolve(scenario(batching="static")).scenario.engine.async_scheduling is False
+    with pytest.raises(ScenarioError, match="batching static cannot decide a step while one is under way"):
+        resolve(scenario(batching="static", async_scheduling=True))
+
+
+@pytest.mark.parametrize(("name", "key", "value"), [
+    ("tgi", "long_prefill_token_threshold", 100),
+    ("sglang", "watermark", 0.1),
+    ("vllm-v0", "enable_chunked_prefill", False),
+])  # fmt: skip
+def test_settings_that_a_batching_does_not_have_are_refused(name: str, key: str, value: Any) -> None:
+    with pytest.raises(ScenarioError, match=f"batching .* knows no {key}; leave it out"):
+        resolve(scenario(preset=name, **{key: value}))
+
+
+def test_engines_shows_them_side_by_side(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert servecast(monkeypatch, "engines") == 0
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in NAMES)
+    assert servecast(monkeypatch, "engines", "tgi") == 0
+    assert "launcher/src/main.rs" in capsys.readouterr().out
+    assert servecast(monkeypatch, "engines", "tgy") == 2
+    assert "did you mean 'tgi'?" in capsys.readouterr().err
