@@ -297,7 +297,7 @@ def test_overrides_from_python(overrides: Any) -> None:
 @pytest.mark.parametrize("name", preset.names())
 def test_every_preset_fills_in_an_engine_and_names_a_source_for_each_default(name: str) -> None:
     one = preset.load(name)
-    assert {"batching", "ordering", "kv_cache", "host_step_s", "host_request_s"} <= set(one.engine)
+    assert {"batching", "host_step_s", "host_request_s"} <= set(one.engine)
     assert all(default.source.strip() for default in one.engine.values())
     scenario = yaml.safe_load(GOOD) | {"engine": {"preset": name, "max_model_len": 4096}, "variants": {}}
     result = sim.run(scenario, overrides=["workload.requests=20"])
