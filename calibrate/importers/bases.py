@@ -16,17 +16,20 @@ _FORM = r"(?:sxm\d?|dgx|hbm\d?e?|oam)"
 def base_for(label: str | None, asked: str | None) -> Profile:
     """The profile whose facts an import takes over: the asked one, or the shipped one that `label` means.
 
-    "h100", "h100_dgx", "h100_sxm" and "NVIDIA H100 80GB HBM3" are h100-sxm; "NVIDIA H100 PCIe" is not. Raises
-    ProfileError where no profile fits, or the asked one does not exist.
+    "h100", "h100_dgx", "h100_sxm" and "NVIDIA H100 80GB HBM3" are h100-sxm; "NVIDIA H100 PCIe" is not; "a100" may be
+    either of two. Raises ProfileError where no profile fits, or several do, or the asked one does not exist.
     """
     if asked is not None:
         return hardware.load(asked)
     if label is None:
         raise ProfileError("the source does not say which GPU it measured; name one that has its facts with --base")
-    for name in hardware.names():
-        profile = hardware.load(name)
-        if profile.provenance == "datasheet" and _means(label, profile):
-            return profile
+    shipped = [hardware.load(name) for name in hardware.names()]
+    found = [profile for profile in shipped if profile.provenance == "datasheet" and _means(label, profile)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        fitting = " or ".join(profile.name for profile in found)
+        raise ProfileError(f"GPU {label!r} may be {fitting}; say which one with --base")
     raise ProfileError(
         f"no shipped profile has the facts of GPU {label!r}; name one with --base: "
         f"{', '.join(hardware.names())}, or a folder with a device.yaml of your own{nearest(label, hardware.names())}"

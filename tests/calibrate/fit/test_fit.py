@@ -115,7 +115,7 @@ def test_an_unknown_gpu_has_the_peaks_that_were_measured(tmp_path: Path) -> None
     [
         ("NVIDIA H200", 150_000_000_000, "h200-sxm"),
         ("NVIDIA A100-SXM4-80GB", 85_000_000_000, "a100-80g"),
-        ("NVIDIA A100-SXM4-40GB", 42_000_000_000, None),
+        ("NVIDIA A100-SXM4-40GB", 42_000_000_000, "a100-40g"),
         ("NVIDIA H100 PCIe", 85_000_000_000, None),  # another bandwidth
         ("NVIDIA GeForce RTX 4090", 25_300_000_000, "rtx-4090"),
         ("NVIDIA L4", 23_700_000_000, "l4"),

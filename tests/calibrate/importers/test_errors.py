@@ -176,7 +176,7 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
         ("h100_sxm", "h100-sxm"),
         ("NVIDIA H100 80GB HBM3", "h100-sxm"),
         ("NVIDIA H200", "h200-sxm"),
-        ("a100", "a100-80g"),
+        ("NVIDIA A100-SXM4-40GB", "a100-40g"),
         ("NVIDIA A100-SXM4-80GB", "a100-80g"),
         ("b200_sxm", "b200"),
         ("RTX4090", "rtx-4090"),
@@ -190,8 +190,16 @@ def test_the_base_is_found_by_the_gpus_name(label: str, base: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "label", ["NVIDIA H100 PCIe", "NVIDIA A100-SXM4-40GB", "a40", "l40", "RTX3090", "TPU-v6e-1", "gh200"]
+    "label", ["NVIDIA H100 PCIe", "NVIDIA A100-PCIE-40GB", "a40", "l40", "RTX3090", "TPU-v6e-1", "gh200"]
 )
 def test_another_gpu_is_not_taken_for_a_known_one(label: str) -> None:
     with pytest.raises(ServecastError, match="no shipped profile has the facts"):
         base_for(label, None)
+
+
+@pytest.mark.parametrize("label", ["a100", "a100_sxm"])
+def test_a_name_that_fits_two_gpus_is_asked_about(label: str) -> None:
+    """Their memories differ by a factor of two, and with them the KV cache: nothing may be guessed."""
+    with pytest.raises(ServecastError, match="may be a100-40g or a100-80g; say which one with --base"):
+        base_for(label, None)
+    assert base_for(label, "a100-80g").name == "a100-80g"
