@@ -169,7 +169,7 @@ def compare(
         return
     from sim.insight.comparison_table import print_comparison
 
-    print_comparison(found, _console(least=120))
+    print_comparison(found, _console(least=140))
     if out is not None:
         typer.echo(f"\nwritten to {out}: start with {out / 'comparison.png'}")
 

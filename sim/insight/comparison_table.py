@@ -81,7 +81,7 @@ def sentences(comparison: Comparison, variant: str) -> Iterator[str]:
 def _table(comparison: Comparison) -> Table:
     """Variants are rows: there may be many, and their names are long."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("variant", overflow="fold")
+    table.add_column("variant", no_wrap=True)
     shown = [name for name in _SHOWN if comparison.table[name].notna().any()]
     for name in shown:
         table.add_column(METRICS[name].label, justify="right")
