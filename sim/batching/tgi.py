@@ -64,7 +64,7 @@ class Tgi:
         if engine.policy_state is None:
             engine.policy_state = _State()
         state: _State = engine.policy_state
-        state.tried = not state.must_decode
+        state.tried = not (state.must_decode and engine.running)  # all may have been cancelled
         state.must_decode = False
         if state.tried:
             self._join(engine, plan, state)

@@ -372,6 +372,18 @@ def test_tgi_decodes_between_two_steps_of_prompts(group_decodes: bool) -> None:
     ]
 
 
+def test_tgi_goes_on_when_all_that_had_to_decode_are_cancelled() -> None:
+    server = replica(Tgi(waiting_served_ratio=0), True)
+    requests = [Request(id, 0.0, 4, 6) for id in range(3)]
+    for request in requests:
+        server.add(request)
+        if request.id < 2:
+            _step(server)  # the second joins the first, and then both must decode
+    for request in requests[:2]:
+        server.cancel(request)
+    assert server.schedule().admitted == [requests[2]]
+
+
 @BOTH_WAYS
 @pytest.mark.parametrize("limit", [{"num_gpu_blocks": 13}, {"max_batch_total_tokens": 12}])
 def test_tgi_sets_memory_aside_to_the_end(group_decodes: bool, limit: dict[str, int]) -> None:

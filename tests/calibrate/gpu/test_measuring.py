@@ -97,13 +97,18 @@ def test_a_plan_is_measured_to_its_end(plan: Path, tmp_path: Path, capsys: pytes
 def test_a_budget_ends_a_run_and_the_next_goes_on(plan: Path, tmp_path: Path) -> None:
     out, long = tmp_path / "cpu", tmp_path / "long.json"
     plan_for(["tiny"], TINY_SCOPE, long)
-    assert measure(out, long, budget=3) == 0
+    runs = 0
+    for budget in (3, 6, 12, 24):  # a busy machine may not get beyond its warm-up in the first
+        assert measure(out, long, budget=budget) == 0
+        runs += 1
+        if (out / "raw.csv.gz").exists() and rows(out):
+            break
     some = rows(out)
     assert 0 < len(some) < len(read_plan(long).points)
     assert measure(out, plan) == 0
     assert rows(out)[: len(some)] == some
     assert {row.shape for row in rows(out)} >= {point.key for point in read_plan(plan).points}
-    assert [run["ended"] for run in circumstances(out)["runs"]] == ["budget", "finished"]
+    assert [run["ended"] for run in circumstances(out)["runs"]] == ["budget"] * runs + ["finished"]
 
 
 def test_ctrl_c_keeps_what_is_there(plan: Path, tmp_path: Path) -> None:
