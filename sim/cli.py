@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
-from sim import profile_verbs, traceverbs
+from sim import profile_verbs, trace_verbs
 from sim.errors import ServecastError
 
 if TYPE_CHECKING:
@@ -306,7 +306,7 @@ def _add_verb_groups() -> None:
     """`trace`, and groups from outside `sim`, which never imports them: installed packages name theirs."""
     from importlib.metadata import entry_points
 
-    app.add_typer(traceverbs.app, name="trace")
+    app.add_typer(trace_verbs.app, name="trace")
     for group in sorted(entry_points(group="servecast.verbs")):
         app.add_typer(group.load(), name=group.name)
 

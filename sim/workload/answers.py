@@ -27,6 +27,8 @@ def with_answers(table: RequestTable, n: int, output_tokens: Ints | None) -> Req
             columns[field.name] = column[rows]
         elif isinstance(column, list):
             columns[field.name] = [column[row] for row in rows]
+    if table.output_names is not None:  # a later prompt repeats one of the answers
+        columns["output_names"] = [name for first in table.output_names for name in (first, *[None] * (n - 1))]
     if output_tokens is not None:
         columns["output_tokens"] = output_tokens
     segments = table.segments or [None] * len(table)

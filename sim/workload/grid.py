@@ -1,7 +1,7 @@
 """Arrival times that were recorded on a coarse grid, such as whole seconds: found, and spread out again."""
 
 import dataclasses
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -69,15 +69,11 @@ def _in_session_order(moved: Floats, sessions: Ints) -> Floats:
 def reordered(table: RequestTable, order: Ints) -> RequestTable:
     """The table's rows in another order (or some of them)."""
     rows = order.tolist()
-    return dataclasses.replace(
-        table,
-        arrival_s=table.arrival_s[order],
-        prompt_tokens=table.prompt_tokens[order],
-        output_tokens=table.output_tokens[order],
-        priority=table.priority[order],
-        tenant=None if table.tenant is None else table.tenant[order],
-        predicted_tokens=None if table.predicted_tokens is None else table.predicted_tokens[order],
-        segments=None if table.segments is None else [table.segments[row] for row in rows],
-        output_names=None if table.output_names is None else [table.output_names[row] for row in rows],
-        sessions=None if table.sessions is None else table.sessions[order],
-    )
+    columns: dict[str, Any] = {}
+    for field in dataclasses.fields(table):
+        column = getattr(table, field.name)
+        if isinstance(column, np.ndarray):
+            columns[field.name] = column[order]
+        elif isinstance(column, list):
+            columns[field.name] = [column[row] for row in rows]
+    return dataclasses.replace(table, **columns)

@@ -116,7 +116,8 @@ class Workload(BaseModel):
 
     def _table(self, seed: int, base_dir: Path) -> RequestTable:
         if isinstance(self.trace, SessionFile):
-            return self._predicted(self._session_table(_located(self.trace, base_dir), seed), seed)
+            table = self._session_table(_located(self.trace, base_dir), seed)
+            return self._predicted(table if self.n == 1 else with_answers(table, self.n, None), seed)
         if self.trace is not None:
             table = self._timed_table(_located(self.trace, base_dir), seed)
             return self._predicted(table if self.n == 1 else with_answers(table, self.n, None), seed)

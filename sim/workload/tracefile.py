@@ -115,7 +115,7 @@ def read_trace(
         output_tokens=output.astype(np.int64),
         priority=priority.astype(np.int64),
         segments=_if_any(segments),
-        sessions=numbered(sessions) if _if_any(sessions) else None,
+        sessions=_session_numbers(sessions) if _if_any(sessions) else None,
         output_names=_if_any(output_names),
         **traceextras.columns([part.extras for part in kept], options.offset, output.astype(np.int64)),
         skipped_rows=reading.skipped,
@@ -142,7 +142,7 @@ def _if_any(values: list[Any]) -> list[Any] | None:
     return values if any(value is not None for value in values) else None
 
 
-def numbered(names: list[Hashable | None]) -> Ints:
+def _session_numbers(names: list[Hashable | None]) -> Ints:
     """i8[n]: equal names get equal numbers, 0, 1, ... as they come; None gets -1."""
     known: dict[Hashable, int] = {}
     return np.array([-1 if name is None else known.setdefault(name, len(known)) for name in names], dtype=np.int64)

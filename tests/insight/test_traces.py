@@ -236,6 +236,20 @@ class TestConvert:
         convert(table, to, tmp_path / "out")
         self.same(open_trace(tmp_path / "out").table, table)
 
+    @pytest.mark.parametrize("to", ["jsonl", "csv"])
+    def test_clients_are_kept(self, tmp_path: Path, to: Any) -> None:
+        path = tmp_path / "in.csv"
+        path.write_text(
+            "arrival_s,prompt_tokens,output_tokens,tenant,predicted_tokens,cancel_after_s,cancel_after_tokens\n"
+            "0,10,5,anna,7,2.5,\n1,10,5,,,,3\n"
+        )
+        table = open_trace(path).table
+        convert(table, to, tmp_path / "out")
+        back = open_trace(tmp_path / "out").table
+        for name in ("tenant", "predicted_tokens", "cancel_after_s", "cancel_after_tokens"):
+            assert getattr(back, name).tolist() == getattr(table, name).tolist()
+        assert back.tenants == table.tenants == ("anna", "default")
+
     def test_conversations_keep_sessions_and_answers(self, tmp_path: Path) -> None:
         said = [{"from": ("human", "gpt")[i % 2], "value": "x" * (40 + 10 * i)} for i in range(6)]
         talks = tmp_path / "t.json"

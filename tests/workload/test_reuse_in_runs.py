@@ -25,6 +25,15 @@ def test_a_next_turn_finds_the_answer_before_it(tmp_path: Path) -> None:
     assert result.requests.cached_tokens.tolist() == [0, 464]
 
 
+def test_of_several_answers_the_first_is_repeated(tmp_path: Path) -> None:
+    said = [("human", "a" * 1600), ("gpt", "b" * 320), ("human", "c" * 400), ("gpt", "d" * 40)]
+    talk = {"id": "x", "conversations": [{"from": role, "value": value} for role, value in said]}
+    (tmp_path / "talk.json").write_text(json.dumps([talk]))
+    trace = {"sharegpt": {"path": "talk.json", "turns": "all", "turn_gap": "60s"}}
+    result = run(tmp_path, {"trace": trace, "arrivals": "all_at_once", "requests": 2, "n": 2})
+    assert sorted(result.requests.cached_tokens.tolist()) == [0, 384, 464, 576]
+
+
 def test_block_hashes_of_512_are_shared_in_engine_blocks(tmp_path: Path) -> None:
     rows = [
         {"timestamp": t, "input_length": 1200, "output_length": 2, "hash_ids": ids}

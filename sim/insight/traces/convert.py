@@ -6,6 +6,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Hashable, Iterator
+from math import isfinite
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -82,7 +83,23 @@ def plain_rows(table: RequestTable, to: Literal["jsonl", "csv"], drop_content: b
         if table.sessions is not None:
             session = int(table.sessions[index])
             row["session_id"] = None if session < 0 else session
+        row |= _client(table, index)
         yield row if content is None else {**row, **content.keys(index)}
+
+
+def _client(table: RequestTable, index: int) -> Row:
+    """Whose a request is, what is expected of it and when its client gives up, where the trace tells."""
+    row: Row = {}
+    if table.tenant is not None:
+        row["tenant"] = table.tenants[int(table.tenant[index])]
+    if table.predicted_tokens is not None:
+        row["predicted_tokens"] = int(table.predicted_tokens[index])
+    if table.cancel_after_s is not None:
+        patience_s = float(table.cancel_after_s[index])
+        row["cancel_after_s"] = patience_s if isfinite(patience_s) else None
+    if table.cancel_after_tokens is not None:
+        row["cancel_after_tokens"] = int(table.cancel_after_tokens[index])
+    return row
 
 
 class _Content:
