@@ -199,15 +199,17 @@ def validate(
     """Serve requests with the reference engine, simulate the same ones, and report the errors."""
     try:
         from calibrate.validation.run import run_validation
-        from calibrate.validation.save import check_folder, save
+        from calibrate.validation.save import save
         from calibrate.validation.settings import make_settings
+        from sim.report.folder import check_folder
     except ImportError as error:
         raise ServecastError(
             f"a validation needs torch and scipy ({error}); pip install 'servecast[calibrate]'"
         ) from None
     names = None if workloads is None else [name.strip() for name in workloads.split(",")]
     settings = make_settings(profile, model, device, names, seconds, seed)
-    folder = check_folder(out or Path("out") / "validation" / settings.profile.name)
+    folder = out or Path("out") / "validation" / settings.profile.name
+    check_folder(folder)
     say = (lambda text: None) if quiet else (lambda text: print(text, file=sys.stderr, flush=True))
     validation = run_validation(settings, say)
     save(validation, folder)

@@ -11,17 +11,9 @@ import pytest
 
 from sim import cli
 from sim.errors import ServecastError
+from tests.commands import servecast
 
 SMALL = ("--set", "workload.trace.csv.limit=30")
-
-
-def servecast(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    """Run the command in this process; returns its exit code."""
-    monkeypatch.setattr(sys, "argv", ["servecast", *arguments])
-    with pytest.raises(SystemExit) as caught:
-        cli.main()
-    assert isinstance(caught.value.code, int)
-    return caught.value.code
 
 
 def apart(*arguments: str, cwd: Path, **options: Any) -> subprocess.CompletedProcess[str]:

@@ -1,26 +1,16 @@
 """A validation on disk: report, JSON, pictures and every logged step and request; all of them, or none."""
 
 import json
-import os
 import shutil
 from pathlib import Path
 
 from calibrate.validation.pictures import latency_picture, steps_picture
 from calibrate.validation.report import markdown
 from calibrate.validation.run import Validation
-from sim.errors import ServecastError
 from sim.report import save_png
+from sim.report.folder import whole
 
 LOGS = "validation_logs"
-
-
-def check_folder(folder: Path) -> Path:
-    """The folder, if results could be written there; raises ServecastError before time is spent on them."""
-    if not folder.name:
-        raise ServecastError("--out needs the name of a folder")
-    if folder.exists() and not folder.is_dir():
-        raise ServecastError(f"--out {folder}: there is a file of that name; choose another folder")
-    return folder
 
 
 def save(validation: Validation, folder: Path) -> Path:
@@ -29,18 +19,9 @@ def save(validation: Validation, folder: Path) -> Path:
     Everything is written into a hidden neighbour first. Files of an earlier validation are replaced, others
     stay. Raises ServecastError when the folder cannot be written.
     """
-    folder = folder.absolute()
-    draft = folder / f".validation.partial-{os.getpid()}"
-    try:
-        draft.mkdir(parents=True)
+    with whole(folder) as draft:
         _write_all(validation, draft)
-        shutil.rmtree(folder / LOGS, ignore_errors=True)
-        for path in sorted(draft.iterdir()):
-            os.replace(path, folder / path.name)
-    except OSError as error:
-        raise ServecastError(f"cannot write the validation to {folder}: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
+        shutil.rmtree(folder / LOGS, ignore_errors=True)  # a folder does not replace one that holds files
     return folder
 
 

@@ -199,7 +199,7 @@ def compare(
     asked = [(name, number) for name in named for number in numbers]
     scenarios = [named[name].model_copy(update={"seed": named[name].seed + number}) for name, number in asked]
     outcomes = dict(zip(asked, run_all(scenarios, jobs, progress), strict=True))
-    failed = {name: _error(name, numbers, outcomes) for name in named if _error(name, numbers, outcomes)}
+    failed = {name: error for name in named if (error := _error(name, numbers, outcomes))}
     ran = [name for name in named if name not in failed]
     if not ran:
         raise ScenarioError(f"every variant failed, the first because: {next(iter(failed.values()))}")

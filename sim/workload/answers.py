@@ -1,6 +1,5 @@
 """Several answers to one prompt (n-best, parallel sampling)."""
 
-import dataclasses
 from typing import Any
 
 import numpy as np
@@ -20,13 +19,7 @@ def with_answers(table: RequestTable, n: int, output_tokens: Ints | None) -> Req
     if table.closed_loop is not None:
         raise TraceError("users of a closed loop send one request at a time, so n must be 1")
     rows = np.repeat(np.arange(len(table)), n)
-    columns: dict[str, Any] = {}
-    for field in dataclasses.fields(table):
-        column = getattr(table, field.name)
-        if isinstance(column, np.ndarray):
-            columns[field.name] = column[rows]
-        elif isinstance(column, list):
-            columns[field.name] = [column[row] for row in rows]
+    columns: dict[str, Any] = {"prompts": rows}
     if table.output_names is not None:  # a later prompt repeats one of the answers
         columns["output_names"] = [name for first in table.output_names for name in (first, *[None] * (n - 1))]
     if output_tokens is not None:
@@ -37,7 +30,4 @@ def with_answers(table: RequestTable, n: int, output_tokens: Ints | None) -> Req
         for row, (pieces, tokens) in enumerate(zip(segments, table.prompt_tokens.tolist(), strict=True))
     ]
     columns["segments"] = [named[row] for row in rows]
-    if table.output_names is not None:  # what a later prompt repeats is the first answer
-        names = table.output_names
-        columns["output_names"] = [names[row] if i % n == 0 else None for i, row in enumerate(rows)]
-    return dataclasses.replace(table, **columns, prompts=rows)
+    return table.take(rows, **columns)

@@ -1,7 +1,7 @@
 """Arrival times that were recorded on a coarse grid, such as whole seconds: found, and spread out again."""
 
 import dataclasses
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -44,7 +44,7 @@ def spread(table: RequestTable, jitter: Literal["grid"] | Seconds, rng: np.rando
         moved = _in_session_order(moved, table.sessions)
     order = np.argsort(moved, kind="stable")
     note = f"arrivals spread evenly within {width_s:.3g} s of their recorded times (jitter; stream workload.jitter)"
-    return dataclasses.replace(reordered(table, order), arrival_s=rounded(moved[order]), notes=(*table.notes, note))
+    return table.take(order, arrival_s=rounded(moved[order]), notes=(*table.notes, note))
 
 
 def told_of_grid(table: RequestTable) -> RequestTable:
@@ -64,16 +64,3 @@ def _in_session_order(moved: Floats, sessions: Ints) -> Floats:
     held = sessions[by_session] >= 0
     out[by_session[held]] = moved[by_time[held]]
     return out
-
-
-def reordered(table: RequestTable, order: Ints) -> RequestTable:
-    """The table's rows in another order (or some of them)."""
-    rows = order.tolist()
-    columns: dict[str, Any] = {}
-    for field in dataclasses.fields(table):
-        column = getattr(table, field.name)
-        if isinstance(column, np.ndarray):
-            columns[field.name] = column[order]
-        elif isinstance(column, list):
-            columns[field.name] = [column[row] for row in rows]
-    return dataclasses.replace(table, **columns)

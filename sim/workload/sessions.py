@@ -8,7 +8,6 @@ import numpy as np
 
 from sim.errors import ScenarioError
 from sim.request import Segments
-from sim.workload.grid import reordered
 from sim.workload.table import Floats, Ints, RequestTable, rounded
 
 
@@ -63,7 +62,7 @@ class Sessions:
             notes=self.notes,
             source=self.source,
         )
-        table = reordered(whole, order)
+        table = whole.take(order)
         table.check()
         return table
 

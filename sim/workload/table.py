@@ -1,8 +1,8 @@
 """RequestTable: what a workload comes down to, one row per request."""
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
-from typing import TypeAlias
+from dataclasses import dataclass, fields, replace
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -113,6 +113,18 @@ class RequestTable:
 
     def __len__(self) -> int:
         return len(self.arrival_s)
+
+    def take(self, rows: Ints, **changes: Any) -> "RequestTable":
+        """The table of these rows, in this order; a row may come several times. `changes` replace whole columns."""
+        places = rows.tolist()
+        columns: dict[str, Any] = {}
+        for field in fields(self):
+            column = getattr(self, field.name)
+            if isinstance(column, np.ndarray):
+                columns[field.name] = column[rows]
+            elif isinstance(column, list):
+                columns[field.name] = [column[row] for row in places]
+        return replace(self, **columns | changes)
 
     def check(self) -> None:
         """Raise TraceError, naming the column and the row (from 0), unless every promise above holds."""

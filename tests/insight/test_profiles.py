@@ -1,7 +1,6 @@
 """Profiles side by side, and what each holds."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +8,13 @@ import numpy as np
 import pytest
 import yaml
 
-from sim import cli, hardware, models
+from sim import hardware, models
 from sim.errors import ProfileError
 from sim.hardware import Profile
 from sim.insight.profiles import Setting, compare_profiles, inventory
 from sim.latency import roofline
 from sim.models.operations import token_operations
+from tests.commands import servecast
 from tests.latency.devices import decode_s, device, gemm_s
 
 LLAMA = Setting(models.load("llama-3.1-8b"))
@@ -91,15 +91,6 @@ def test_inventory_tells_points_ranges_and_the_error_of_the_fit(tmp_path: Path) 
         (mine.folder / "fit_report.json").write_text(broken)
         with pytest.raises(ProfileError, match=r"fit_report\.json: not the report of a fit"):
             inventory(mine)
-
-
-def servecast(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    """Run the command in this process; returns its exit code."""
-    monkeypatch.setattr(sys, "argv", ["servecast", *arguments])
-    with pytest.raises(SystemExit) as caught:
-        cli.main()
-    assert isinstance(caught.value.code, int)
-    return caught.value.code
 
 
 def test_the_list_is_the_same_under_both_names(

@@ -1,7 +1,6 @@
 """`servecast trace`: what describe tells, that convert loses nothing, that fit finds what a trace was made of."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,6 @@ import numpy as np
 import pytest
 import yaml
 
-from sim import cli
 from sim.errors import ServecastError, TraceError
 from sim.insight.traces.convert import convert
 from sim.insight.traces.describe import describe, rank_correlation
@@ -24,19 +22,12 @@ from sim.workload.guess import guess_format
 from sim.workload.reuse import measure_reuse
 from sim.workload.spec import Workload
 from sim.workload.table import RequestTable
+from tests.commands import servecast
 
 LENGTHS: dict[str, Any] = {
     "prompt_tokens": {"lognormal": {"mean": 800, "p99": 4000}},
     "output_tokens": {"lognormal": {"mean": 200, "p99": 800}},
 }
-
-
-def servecast(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    monkeypatch.setattr(sys, "argv", ["servecast", *arguments])
-    with pytest.raises(SystemExit) as caught:
-        cli.main()
-    assert isinstance(caught.value.code, int)
-    return caught.value.code
 
 
 def synthetic(seed: int = 5, **workload: Any) -> RequestTable:

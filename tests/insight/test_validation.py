@@ -1,7 +1,6 @@
 """A validation of a run that the simulator made itself, and of the same run with planted errors."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +8,9 @@ import pandas as pd
 import pytest
 
 import sim
-from sim import cli
 from sim.errors import ScenarioError
 from sim.insight.validation import validate
+from tests.commands import servecast
 
 SCENARIO: dict[str, Any] = {
     "name": "small",
@@ -98,14 +97,6 @@ def test_failed_requests_are_load_and_are_not_compared(tmp_path: Path) -> None:
         "sent": 300, "compared": 270, "failed_in_measured": 30, "rejected_in_simulated": 0,
     }  # fmt: skip
     assert found.error("e2e") == pytest.approx(0, abs=1e-6)
-
-
-def servecast(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    monkeypatch.setattr(sys, "argv", ["servecast", *arguments])
-    with pytest.raises(SystemExit) as caught:
-        cli.main()
-    assert isinstance(caught.value.code, int)
-    return caught.value.code
 
 
 def test_the_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -1,22 +1,12 @@
 """`servecast calibrate import`: what it prints, and how it fails."""
 
-import sys
 from pathlib import Path
 
 import pytest
 
 from calibrate.importers.sources import names
-from sim import cli
 from tests.calibrate.importers import foreign
-
-
-def servecast(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    """Run the command in this process; returns its exit code."""
-    monkeypatch.setattr(sys, "argv", ["servecast", *arguments])
-    with pytest.raises(SystemExit) as caught:
-        cli.main()
-    assert isinstance(caught.value.code, int)
-    return caught.value.code
+from tests.commands import servecast
 
 
 def test_it_makes_a_profile_and_says_what_it_holds(
