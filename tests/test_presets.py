@@ -9,7 +9,7 @@ from sim.errors import ScenarioError
 from sim.resolve import resolve
 from sim.run import run
 from sim.scenario import Scenario, load
-from tests.test_cli import servecast
+from tests.commands import servecast
 
 NAMES = preset.names()
 

@@ -1,23 +1,32 @@
 """The verbs of `servecast profiles`: one thin function each. Heavy imports wait until a verb needs them."""
 
-import sys
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
-app = typer.Typer(
+from sim.cli.app import app
+from sim.cli.options import Format
+from sim.cli.terminal import console, print_json
+
+group = typer.Typer(
     help="List the GPU profiles; show one of them, or compare two.",
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-_Format = Annotated[Literal["table", "json"], typer.Option(help="What to print.")]
+app.add_typer(group, name="profiles")
 
 
-@app.callback(invoke_without_command=True)
-def profiles(verb: typer.Context, format: _Format = "table") -> None:
+@group.callback(invoke_without_command=True)
+def profiles(verb: typer.Context, format: Format = "table") -> None:
     """List the GPU profiles; show one of them, or compare two."""
     if verb.invoked_subcommand is None:
         list_profiles(format)
+
+
+@app.command()
+def gpus() -> None:
+    """List the GPU profiles (the same as `profiles`)."""
+    list_profiles()
 
 
 def list_profiles(format: str = "table") -> None:
@@ -29,10 +38,10 @@ def list_profiles(format: str = "table") -> None:
     _print(found, profile_list(found), format)
 
 
-@app.command()
+@group.command()
 def show(
     profile: Annotated[str, typer.Argument(help="A profile's name, or the folder of one of your own.")],
-    format: _Format = "table",
+    format: Format = "table",
 ) -> None:
     """Show one profile: how many points of each operation, their range, and the error of the fit."""
     from sim import hardware
@@ -43,7 +52,7 @@ def show(
     _print(found, profile_list([found]), format)
 
 
-@app.command()
+@group.command()
 def compare(
     first: Annotated[str, typer.Argument(metavar="A", help="A profile's name, or its folder.")],
     second: Annotated[str, typer.Argument(metavar="B", help="Another one; its times are divided by A's.")],
@@ -51,7 +60,7 @@ def compare(
     tp: Annotated[int, typer.Option(help="GPUs that share the model.")] = 1,
     weights: Annotated[str, typer.Option(help="Number format of the weights.")] = "bf16",
     kv: Annotated[str, typer.Option(help="Number format of the KV cache.")] = "bf16",
-    format: _Format = "table",
+    format: Format = "table",
 ) -> None:
     """How much longer B takes than A: each operation of a model over a grid of shapes, and whole steps."""
     from sim import hardware, models
@@ -65,10 +74,6 @@ def compare(
 
 def _print(found: Any, table: Any, format: str) -> None:
     if format == "json":
-        import json
-
-        sys.stdout.write(json.dumps(found, indent=2, allow_nan=False) + "\n")
-        return
-    from rich.console import Console
-
-    (Console() if sys.stdout.isatty() else Console(width=120)).print(table)
+        print_json(found)
+    else:
+        console(least=120).print(table)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from sim import cli
+from sim.cli import progress as progress_bars
 from sim.errors import ServecastError
 from tests.commands import servecast
 
@@ -19,7 +20,7 @@ SMALL = ("--set", "workload.trace.csv.limit=30")
 def apart(*arguments: str, cwd: Path, **options: Any) -> subprocess.CompletedProcess[str]:
     """Run the command in a process of its own, in another folder."""
     command = [sys.executable, "-m", "sim.cli", *arguments]
-    env = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parent.parent)}
+    env = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[2])}
     return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False, **options)
 
 
@@ -140,7 +141,7 @@ def test_a_closed_pipe_is_silent(tmp_path: Path) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     command = [sys.executable, "-m", "sim.cli", "schema"]
-    env = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parent.parent)}
+    env = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[2])}
     done = subprocess.run(
         command, cwd=tmp_path, env=env, stdout=writing, stderr=subprocess.PIPE, text=True, check=False
     )
@@ -153,7 +154,7 @@ def test_a_closed_pipe_is_silent(tmp_path: Path) -> None:
 def test_a_full_disk_behind_stdout_is_one_sentence(tmp_path: Path) -> None:
     with open("/dev/full", "w") as full:
         command = [sys.executable, "-m", "sim.cli", "version"]
-        env = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parent.parent)}
+        env = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[2])}
         done = subprocess.run(
             command, cwd=tmp_path, env=env, stdout=full, stderr=subprocess.PIPE, text=True, check=False
         )
@@ -197,7 +198,7 @@ def test_lockstep_prints_json_lines(
 def test_help_loads_nothing_heavy(tmp_path: Path) -> None:
     heavy = {"pandas", "matplotlib", "numpy", "scipy", "pydantic"}
     command = f"import sys; import sim.cli; print(sorted({heavy} & set(sys.modules)))"
-    env = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parent.parent)}
+    env = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[2])}
     loaded = subprocess.run(
         [sys.executable, "-c", command], cwd=tmp_path, env=env, capture_output=True, text=True, check=True
     )
@@ -214,15 +215,15 @@ def test_no_arguments_show_the_help(monkeypatch: pytest.MonkeyPatch, capsys: pyt
 
 def test_the_bar_waits_and_goes_away(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [0.0]
-    monkeypatch.setattr(cli.time, "monotonic", lambda: clock[0])
-    with cli._Progress(shown=True) as progress:
+    monkeypatch.setattr(progress_bars.time, "monotonic", lambda: clock[0])
+    with progress_bars.Progress(shown=True) as progress:
         progress.update(1, 10)
         assert progress.bar is None
         clock[0] = 2.5
         progress.update(5, 10)
         assert progress.bar is not None
     assert progress.bar.finished is False
-    with cli._Progress(shown=False) as progress:
+    with progress_bars.Progress(shown=False) as progress:
         clock[0] = 99.0
         progress.update(5, 10)
         assert progress.bar is None

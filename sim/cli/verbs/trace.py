@@ -1,21 +1,23 @@
 """The verbs of `servecast trace`: one thin function each. Heavy imports wait until a verb needs them."""
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
+from sim.cli.app import app
+from sim.cli.progress import waiting
+from sim.cli.terminal import console, print_json
 from sim.errors import ServecastError
 
-app = typer.Typer(
+group = typer.Typer(
     help="Look at trace files: describe, convert, fit.",
     no_args_is_help=True,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(group, name="trace")
 
 _File = Annotated[Path, typer.Argument(help="A trace file, plain or .gz (or a folder or tar of WEKA sessions).")]
 _Format = Annotated[str | None, typer.Option("--format-name", help="The trace's format; default: guessed from it.")]
@@ -26,7 +28,7 @@ _Arrivals = Annotated[
 _Seed = Annotated[int, typer.Option(help="Of all that is drawn.")]
 
 
-@app.command()
+@group.command()
 def describe(
     file: _File,
     format_name: _Format = None,
@@ -41,22 +43,22 @@ def describe(
     from sim.insight.traces.opened import open_trace
 
     _check_place(plot)
-    with _waiting(f"reading {file}"):
+    with waiting(f"reading {file}"):
         opened = open_trace(file, format_name, set_, arrivals, seed)
         told = look(opened, seed)
         if plot is not None:
             _draw(plot, opened, told)
     if json:
-        _print_json(told)
+        print_json(told)
         return
     from sim.insight.traces.table import description_table
 
-    _console().print(description_table(told))
+    console(least=120).print(description_table(told))
     if plot is not None:
         typer.echo(f"written to {plot}")
 
 
-@app.command()
+@group.command()
 def convert(
     file: _File,
     out: Annotated[Path, typer.Argument(help="The file to write; compressed if it ends in .gz.")],
@@ -74,7 +76,7 @@ def convert(
     _check_place(out)
     if out.exists() and file.exists() and out.samefile(file):
         raise ServecastError(f"{out} is the trace itself; write to another file")
-    with _waiting(f"converting {file}"):
+    with waiting(f"converting {file}"):
         opened = open_trace(file, format_name, set_, arrivals, seed)
         require_times(opened, "a plain trace")
         write(opened.table, to, out, drop_content)
@@ -83,7 +85,7 @@ def convert(
     typer.echo(f"{len(opened.table):,} requests written to {out}")
 
 
-@app.command()
+@group.command()
 def fit(
     file: _File,
     format_name: _Format = None,
@@ -100,10 +102,10 @@ def fit(
     from sim.insight.traces.opened import open_trace
 
     _check_place(lengths)
-    with _waiting(f"fitting {file}"):
+    with waiting(f"fitting {file}"):
         found = look_alike(open_trace(file, format_name, set_, arrivals, seed), seed, lengths)
     if json:
-        _print_json(found.as_json())
+        print_json(found.as_json())
     else:
         typer.echo(found.as_yaml(), nl=False)
 
@@ -121,27 +123,3 @@ def _check_place(path: Path | None) -> None:
         raise ServecastError(f"{path} is a folder; name a file")
     if path is not None and not path.absolute().parent.is_dir():
         raise ServecastError(f"there is no folder {path.absolute().parent}; make it first")
-
-
-def _print_json(value: dict[str, Any]) -> None:
-    from sim.report import summary_json
-
-    sys.stdout.write(summary_json(value))
-
-
-def _console() -> Any:
-    from rich.console import Console
-
-    return Console() if sys.stdout.isatty() else Console(width=120)
-
-
-@contextmanager
-def _waiting(what: str) -> Iterator[None]:
-    """A sign of life on a terminal."""
-    if not sys.stderr.isatty():
-        yield
-        return
-    from rich.console import Console
-
-    with Console(stderr=True).status(what):
-        yield

@@ -1,0 +1,49 @@
+"""How the command ends: errors that a user can mend are one sentence on stderr, and an exit code."""
+
+import errno
+import os
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from sim.cli.app import CutShortError
+from sim.errors import ServecastError
+
+_STOPPED, _BROKEN_PIPE = 130, 141  # 128 + the signal's number, as shells count
+
+
+def exit_code(command: Callable[..., Any]) -> int:
+    """Run the command line and say how it ended: 0, 2 for a mistake, 128 + a signal."""
+    try:
+        code = command(standalone_mode=False) or 0
+        sys.stdout.flush()
+        return int(code)
+    except ServecastError as error:
+        return _complain(str(error))
+    except CutShortError as ended:
+        return _cut_short(ended.__cause__)
+    except (KeyboardInterrupt, OSError) as error:
+        return _cut_short(error)
+    except MemoryError:
+        return _complain("out of memory; simulate fewer requests or less time, or use a larger machine")
+    except Exception as error:
+        if hasattr(error, "format_message"):  # a usage error of the command-line library
+            return _complain(f"{error.format_message()} (see servecast --help)")
+        raise
+
+
+def _cut_short(cause: BaseException | None) -> int:
+    if isinstance(cause, KeyboardInterrupt):
+        return _complain("stopped, nothing was written", _STOPPED)
+    with suppress(OSError, ValueError):  # or the interpreter tries to write the rest, and complains, at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if isinstance(cause, BrokenPipeError):
+        return _BROKEN_PIPE
+    full = isinstance(cause, OSError) and cause.errno == errno.ENOSPC
+    return _complain("the disk is full; free some space and run again" if full else f"{cause}; run again")
+
+
+def _complain(text: str, code: int = 2) -> int:
+    print(f"servecast: {text}", file=sys.stderr)
+    return code

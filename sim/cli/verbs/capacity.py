@@ -1,0 +1,43 @@
+"""`servecast capacity`."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from sim.cli.app import app
+from sim.cli.options import Format, Jobs, Scenario, Set
+from sim.cli.progress import Progress
+from sim.cli.terminal import console
+
+
+@app.command()
+def capacity(
+    scenario: Scenario,
+    attainment: Annotated[float, typer.Option(help="Share of requests that must meet the scenario's slo.")] = 0.99,
+    limit: Annotated[
+        list[str], typer.Option(metavar="LIMIT", help="A further limit: 'p99_itl_ms <= 200'; may be repeated.")
+    ] = [],  # noqa: B006
+    variant: Annotated[list[str], typer.Option(help="Only this variant; may be repeated.")] = [],  # noqa: B006
+    seeds: Annotated[int, typer.Option(help="Judge every rate by the mean over so many seeds.")] = 1,
+    tolerance: Annotated[float, typer.Option(help="How narrow the answer must be.")] = 0.02,
+    set_: Set = [],  # noqa: B006
+    format: Format = "table",
+    jobs: Jobs = None,
+) -> None:
+    """Find the highest rate of requests that still meets the targets, per GPU and per dollar."""
+    from sim.insight import capacity as find
+
+    with Progress("rates", shown=sys.stderr.isatty()) as progress:
+        found = find(
+            scenario, attainment=attainment, limits=limit, variants=variant or None, seeds=seeds,
+            tolerance=tolerance, overrides=set_, jobs=jobs, progress=progress.update,
+        )  # fmt: skip
+    if format == "json":
+        from sim.insight.capacity_table import capacities_json
+
+        sys.stdout.write(capacities_json(found))
+        return
+    from sim.insight.capacity_table import print_capacities
+
+    print_capacities(found, console())

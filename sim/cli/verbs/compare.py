@@ -1,0 +1,48 @@
+"""`servecast compare`."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sim.cli.app import app
+from sim.cli.options import Format, Jobs, Quiet, Set
+from sim.cli.progress import Progress
+from sim.cli.terminal import console, print_json
+
+
+@app.command()
+def compare(
+    scenarios: Annotated[list[str], typer.Argument(help="One scenario with variants, or several scenarios.")],
+    seeds: Annotated[int, typer.Option(help="Repeat with so many seeds: only these say how sure a difference is.")] = 1,
+    variant: Annotated[list[str], typer.Option(help="Only this variant; may be repeated.")] = [],  # noqa: B006
+    set_: Set = [],  # noqa: B006
+    out: Annotated[
+        Path | None, typer.Option(help="Write comparison.json, runs.csv and comparison.png to this folder.")
+    ] = None,
+    format: Format = "table",
+    jobs: Jobs = None,
+    quiet: Quiet = False,
+) -> None:
+    """Run the variants of a scenario on the same requests, and say what differs."""
+    from sim.insight import compare as run_variants
+    from sim.report.folder import check_folder
+
+    check_folder(out)
+    with Progress("runs", shown=not quiet and sys.stderr.isatty()) as progress:
+        found = run_variants(
+            *scenarios, variants=variant or None, seeds=seeds, overrides=set_, jobs=jobs, progress=progress.update
+        )
+    if out is not None:
+        found.save(out)
+    if quiet:
+        return
+    if format == "json":
+        print_json(found.summary())
+        return
+    from sim.insight.comparison_table import print_comparison
+
+    print_comparison(found, console(least=140))
+    if out is not None:
+        typer.echo(f"\nwritten to {out}: start with {out / 'comparison.png'}")

@@ -1,0 +1,53 @@
+"""`servecast run`."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sim.cli.app import app
+from sim.cli.options import Format, NoFastForward, Quiet, Scenario, Set
+from sim.cli.progress import Progress
+from sim.cli.terminal import console, print_json
+
+
+@app.command()
+def run(
+    scenario: Scenario,
+    set_: Set = [],  # noqa: B006
+    out: Annotated[
+        Path | None, typer.Option(help="Write tables, summary, resolved scenario and picture to this folder.")
+    ] = None,
+    format: Format = "table",
+    variant: Annotated[str | None, typer.Option(help="Run this variant of the scenario.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Another seed than the scenario's.")] = None,
+    no_fast_forward: NoFastForward = False,
+    quiet: Quiet = False,
+) -> None:
+    """Simulate a scenario and report what happened."""
+    from sim.report.folder import check_folder
+    from sim.run import run as simulate
+
+    check_folder(out)
+    overrides = [*set_, *([] if seed is None else [f"seed={seed}"])]
+    with Progress(shown=not quiet and sys.stderr.isatty()) as progress:
+        result = simulate(
+            scenario,
+            overrides=overrides,
+            variant=variant,
+            fast_forward=not no_fast_forward,
+            progress=progress.update,
+        )
+    if out is not None:
+        result.save(out)
+    if quiet:
+        return
+    if format == "json":
+        print_json(result.summary)
+        return
+    from sim.report import print_report
+
+    print_report(result.summary, console(), result.wall_s)
+    if out is not None:
+        typer.echo(f"\nwritten to {out}: start with {out / 'overview.png'}")

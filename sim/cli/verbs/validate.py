@@ -1,0 +1,48 @@
+"""`servecast validate`."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sim.cli.app import app
+from sim.cli.options import Format, NoFastForward, Quiet, Set
+from sim.cli.progress import Progress
+from sim.cli.terminal import console, print_json
+
+
+@app.command()
+def validate(
+    scenario: Annotated[str, typer.Argument(help="A scenario's YAML file; its workload is not used.")],
+    measured: Annotated[
+        Path, typer.Option(help="A real run: CSV, JSON lines, or a detailed `vllm bench serve` JSON, plain or .gz.")
+    ],
+    set_: Set = [],  # noqa: B006
+    format: Format = "table",
+    plot: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Draw both runs.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write validation.json, requests.csv, picture and scenario to this folder.")
+    ] = None,
+    no_fast_forward: NoFastForward = False,
+    quiet: Quiet = False,
+) -> None:
+    """Replay a real run through a scenario: measured, simulated and error of every metric."""
+    from sim.insight.validation import validate as replay
+    from sim.insight.validation.save import check_places, save
+
+    check_places(out, plot)
+    with Progress(shown=not quiet and sys.stderr.isatty()) as progress:
+        found = replay(scenario, measured, overrides=set_, fast_forward=not no_fast_forward, progress=progress.update)
+    save(found, out, plot)
+    if quiet:
+        return
+    if format == "json":
+        print_json(found.summary)
+        return
+    from sim.report.validation import validation_report
+
+    console().print(validation_report(found.summary))
+    for place in (out, plot):
+        if place is not None:
+            typer.echo(f"written to {place}")
