@@ -42,7 +42,8 @@ class Profile:
     """One device: what its folder in hwprofiles/ says, in plain units.
 
     memory_bytes is what the driver and frameworks report as total, less than the label on the box.
-    Bandwidths are bytes/s (links: one direction of one GPU); peak_flops are dense, per number format.
+    Bandwidths are bytes/s (links: one direction of one GPU; between nodes, of one network card); peak_flops are dense,
+    per number format.
     `sources` tells for each fact where it is from; `digest` is the SHA-256 of the folder's files, for the
     record of a result.
     """
@@ -66,6 +67,10 @@ class Profile:
     all_reduce_shot_bandwidth_bytes_per_s: float | None
     """What these two read and write over the links, per GPU."""
     gpus_per_node: int
+    gpus_per_island: int | None
+    """GPUs of a node that the fast link joins, the others being reached over PCIe; None: all of a node."""
+    nics_per_node: int | None
+    """Network cards of a node, which its GPUs share evenly; None: one for each GPU."""
     power_w: float
     price_usd_per_hour: float | None
     kernel_latency_s: float
@@ -109,13 +114,7 @@ def load(name_or_path: str | Path) -> Profile:
 
 
 def _parse(file: Path) -> Profile:
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ProfileError(f"{file}: not readable as YAML ({error})") from error
-    if not isinstance(content, dict):
-        raise ProfileError(f"{file}: must hold a mapping of facts")
-    facts = _Facts(file, content)
+    facts = Facts(file)
     provenance = facts.text("provenance")
     if provenance not in _PROVENANCE:
         raise ProfileError(f"{file}: 'provenance' is {provenance!r}; it must be one of {', '.join(_PROVENANCE)}")
@@ -124,9 +123,9 @@ def _parse(file: Path) -> Profile:
         raise ProfileError(f"{file}: fact 'peak_flops.bf16' is missing")
     given = facts.keys_of("derates")
     shares = {n: facts.share(f"derates.{n}") for n in Derates.__dataclass_fields__ if n in given or n != _MAY_LACK}
-    gpus = facts.number("gpus_per_node")
-    if gpus != int(gpus):
-        raise ProfileError(f"{file}: fact 'gpus_per_node' must be a whole number, not {gpus}")
+    counts = {name: facts.count(name) for name in ("gpus_per_node", "gpus_per_island", "nics_per_node")}
+    if counts["gpus_per_node"] is None:
+        raise ProfileError(f"{file}: fact 'gpus_per_node' is missing")
     profile = Profile(
         name=facts.text("name"),
         folder=file.parent,
@@ -143,7 +142,9 @@ def _parse(file: Path) -> Profile:
         all_reduce_one_shot_s=facts.optional("all_reduce_one_shot_s"),
         all_reduce_two_shot_s=facts.optional("all_reduce_two_shot_s"),
         all_reduce_shot_bandwidth_bytes_per_s=facts.optional("all_reduce_shot_bandwidth_bytes_per_s"),
-        gpus_per_node=int(gpus),
+        gpus_per_node=counts["gpus_per_node"],
+        gpus_per_island=counts["gpus_per_island"],
+        nics_per_node=counts["nics_per_node"],
         power_w=facts.number("power_w"),
         price_usd_per_hour=facts.optional("price_usd_per_hour"),
         kernel_latency_s=facts.number("kernel_latency_s", zero=True),
@@ -155,10 +156,19 @@ def _parse(file: Path) -> Profile:
     return profile
 
 
-class _Facts:
-    """Reads {value, source} entries; remembers the sources, and what nobody read."""
+class Facts:
+    """Reads a file of {value, source} entries; remembers the sources, and what nobody read.
 
-    def __init__(self, file: Path, content: dict[str, Any]) -> None:
+    Raises ProfileError naming the file and the fact for whatever is unreadable, missing or impossible.
+    """
+
+    def __init__(self, file: Path) -> None:
+        try:
+            content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise ProfileError(f"{file}: not readable as YAML ({error})") from error
+        if not isinstance(content, dict):
+            raise ProfileError(f"{file}: must hold a mapping of facts")
         self.file, self.content = file, content
         self.sources: dict[str, str] = {}
         self.read: set[str] = set()
@@ -191,6 +201,12 @@ class _Facts:
     def optional(self, name: str) -> float | None:
         self.read.add(name)
         return self.number(name) if self.content.get(name) else None
+
+    def count(self, name: str) -> int | None:
+        value = self.optional(name)
+        if value is not None and value != int(value):
+            raise ProfileError(f"{self.file}: fact {name!r} must be a whole number, not {value}")
+        return None if value is None else int(value)
 
     def share(self, name: str) -> float:
         value = self.number(name)

@@ -22,6 +22,7 @@ from sim.latency.drafting import DraftingTimer, FlatDrafter, ModelDrafter
 from sim.latency.first_use import FirstUse, first_use
 from sim.latency.profile import Profile
 from sim.models import Model
+from sim.placement import check_group, load_network, network_names, place
 from sim.scenario import Engine, Scenario
 from sim.speculating import Speculation, SpeculativeEngine
 from sim.streams import stream
@@ -134,6 +135,8 @@ def resolve(scenario: Scenario) -> Setup:
         model = models.load(_named_or_path(scenario, scenario.model, models.builtin_names()))
     with _at(scenario, "cluster.gpu"):
         profile = hardware.load(_named_or_path(scenario, scenario.cluster.gpu, hardware.names()))
+    with _at(scenario, "cluster"):
+        profile = _placed(scenario, profile)
     with _at(scenario, "cluster.tensor_parallel"):
         model.check_tp(scenario.cluster.tensor_parallel)
     with _at(scenario, "engine"):
@@ -163,6 +166,23 @@ def resolve(scenario: Scenario) -> Setup:
         timing=_timing(engine),
         draft_model=draft_model,
     )
+
+
+def _placed(scenario: Scenario, profile: hardware.Profile) -> hardware.Profile:
+    """The profile in the nodes and on the network that the scenario names."""
+    cluster = scenario.cluster
+    network = None
+    if cluster.network is not None:
+        network = load_network(_named_or_path(scenario, cluster.network, network_names()))
+    profile = place(
+        profile,
+        gpus_per_node=cluster.gpus_per_node,
+        gpus_per_island=cluster.gpus_per_island,
+        network=network,
+        nics_per_node=cluster.nics_per_node,
+    )
+    check_group(profile, cluster.tensor_parallel, "tensor_parallel")
+    return profile
 
 
 def _draft_model(scenario: Scenario) -> Model | None:

@@ -51,7 +51,16 @@ class Cluster(Section):
     replicas: Annotated[int, Field(ge=1, le=100_000)] = 1
     """Copies of the model, each with its own engine."""
     tensor_parallel: Count = 1
-    """GPUs that share one copy."""
+    """GPUs that share every layer of one copy."""
+    gpus_per_node: Count | None = None
+    """GPUs of one machine; larger groups talk over the network. Default: the profile's."""
+    gpus_per_island: Count | None = None
+    """GPUs of a node joined by the GPU's fast link (NVLink), the others over PCIe; default: all of a node."""
+    network: str | None = None
+    """What joins the nodes: a shipped network (infiniband-ndr, roce-400g, ethernet-100g, ...), or the path of a file
+    like theirs; default: the GPU profile's."""
+    nics_per_node: Count | None = None
+    """Network cards of a node, shared evenly by its GPUs; default: the profile's, mostly one for each GPU."""
     router: Annotated[Any, Choice("sim.routing")] = "round_robin"
     """Which replica gets a request."""
     request_timeout: Annotated[Seconds, Field(gt=0)] | None = None

@@ -48,7 +48,11 @@ def test_the_wheel_holds_code_data_and_licence(names: set[str]) -> None:
     ):
         assert name in names
     assert any(name.endswith("licenses/LICENSE") for name in names)
-    for kind, folder in (("*/device.yaml", "hwprofiles"), ("**/*.yaml", "scenarios")):
+    for kind, folder in (
+        ("*/device.yaml", "hwprofiles"),
+        ("networks/*.yaml", "hwprofiles"),
+        ("**/*.yaml", "scenarios"),
+    ):
         for path in (ROOT / folder).glob(kind):
             assert f"sim/_data/{path.relative_to(ROOT)}" in names
 

@@ -169,7 +169,8 @@ _ORDER = (
     "memory_bytes", "memory_bandwidth_bytes_per_s", "peak_flops", "intra_node_bandwidth_bytes_per_s",
     "intra_node_latency_s", "all_reduce_one_shot_s", "all_reduce_two_shot_s",
     "all_reduce_shot_bandwidth_bytes_per_s", "inter_node_bandwidth_bytes_per_s", "inter_node_latency_s",
-    "pcie_bandwidth_bytes_per_s", "gpus_per_node", "power_w", "price_usd_per_hour", "kernel_latency_s", "derates",
+    "pcie_bandwidth_bytes_per_s", "gpus_per_node", "gpus_per_island", "nics_per_node", "power_w",
+    "price_usd_per_hour", "kernel_latency_s", "derates",
 )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from sim.hardware import Profile
 from sim.latency import roofline
+from sim.latency.collectives import leaves_the_points
 from sim.latency.neighbours import Borrowed, borrow
 from sim.latency.points import ELEMENTWISE, Key, Point, read_points
 from sim.latency.shapes import axis_of, key_of, operation_at
@@ -60,7 +61,8 @@ class Curves:
         roof: Any = np.asarray(roofline.seconds(operation, self.profile), dtype=np.float64)
         key = key_of(operation)
         points, far = self._points(key)
-        if points is None:
+        if points is None or leaves_the_points(operation, self.profile):
+            far = far or points is not None
             return roof, np.full(roof.shape, far)
         xs = np.array([place[0] for place, _ in points])
         ys = np.array([time_s for _, time_s in points])

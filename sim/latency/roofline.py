@@ -6,14 +6,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.hardware import Profile
+from sim.latency.collectives import collective_s
 from sim.models.operations import Amount, Operation, distinct_experts
 
 
 def seconds(operation: Operation, profile: Profile) -> Amount:
     """Seconds of one run of `operation`: one per step if its amounts are arrays.
 
-    max(flops / sustained FLOP/s, bytes / sustained bytes/s) + the device's kernel latency; collectives over the
-    links of a node, or of the network where the ranks fill more than one node.
+    max(flops / sustained FLOP/s, bytes / sustained bytes/s) + the device's kernel latency; collectives as in
+    sim/latency/collectives.py.
     """
     return roof(operation, profile) + profile.kernel_latency_s
 
@@ -21,7 +22,7 @@ def seconds(operation: Operation, profile: Profile) -> Amount:
 def roof(operation: Operation, profile: Profile) -> Amount:
     """The same without the kernel latency."""
     if operation.kind in ("all_reduce", "all_gather"):
-        return _collective(operation, profile)
+        return collective_s(operation, profile)
     compute, memory = sustained(operation, profile)
     moving: Amount = operation.bytes / memory
     if compute is None:
@@ -71,48 +72,3 @@ def larger(a: Amount, b: Amount) -> Amount:
         result: NDArray[Any] = np.maximum(a, b)
         return result
     return max(a, b)
-
-
-_SHOT_BYTES = 8 << 20
-_ONE_SHOT_BYTES = {3: 512 << 10, 4: 512 << 10, 5: 256 << 10, 6: 256 << 10, 7: 256 << 10, 8: 256 << 10}
-
-
-def _collective(operation: Operation, profile: Profile) -> Amount:
-    """Small all-reduces inside a node go straight through the peers' memory, as in vLLM; the rest is a ring.
-
-    One shot, every GPU reading (r-1) * bytes: two GPUs always, up to four below 512 KiB, up to eight below
-    256 KiB; else two shots of (r-1)/r * bytes each; from 8 MiB on a ring. Source: vLLM,
-    csrc/custom_all_reduce.cuh and its max_size.
-    """
-    ring = _ring(operation, profile)
-    ranks, payload = operation.ranks, operation.comm_bytes
-    one, two = profile.all_reduce_one_shot_s, profile.all_reduce_two_shot_s
-    bandwidth = profile.all_reduce_shot_bandwidth_bytes_per_s
-    if one is None or two is None or bandwidth is None:
-        return ring
-    if operation.kind != "all_reduce" or ranks > profile.gpus_per_node:
-        return ring
-    two_shots = two + payload * (2 * (ranks - 1) / ranks) / bandwidth
-    one_shot = one + payload * (ranks - 1) / bandwidth
-    limit = _SHOT_BYTES if ranks == 2 else _ONE_SHOT_BYTES.get(ranks, 0)
-    small: Amount = np.where(np.asarray(payload) < limit, one_shot, two_shots)
-    time: Amount = np.where(np.asarray(payload) < _SHOT_BYTES, small, ring)
-    return time if isinstance(payload, np.ndarray) else float(time)
-
-
-def _ring(operation: Operation, profile: Profile) -> Amount:
-    """A ring: reduce-scatter and all-gather, each of ranks - 1 hops that carry 1/ranks of the bytes.
-
-    all_reduce: 2 (r-1)/r * bytes / bandwidth + 2 (r-1) * latency; all_gather, whose comm_bytes are one rank's
-    share: (r-1) * bytes / bandwidth + (r-1) * latency.
-    """
-    ranks = operation.ranks
-    if ranks <= profile.gpus_per_node:
-        bandwidth, latency = profile.intra_node_bandwidth_bytes_per_s, profile.intra_node_latency_s
-    else:
-        bandwidth, latency = profile.inter_node_bandwidth_bytes_per_s, profile.inter_node_latency_s
-    bandwidth = bandwidth * profile.derates.link_bandwidth
-    hops = 2 * (ranks - 1) if operation.kind == "all_reduce" else ranks - 1
-    carried = hops / ranks if operation.kind == "all_reduce" else hops
-    time: Amount = operation.comm_bytes * carried / bandwidth + hops * latency
-    return time
