@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from types import NoneType
-from typing import Annotated, Any, get_args, get_origin
+from typing import Annotated, Any, NamedTuple, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -57,6 +57,11 @@ def _over(kinds: list[Any], below: Any, above: Any) -> Any:
     if not isinstance(above, Mapping) or below is None:
         return above
     for kind in kinds:
+        if isinstance(kind, Named):
+            together = {**below}
+            for name, section in above.items():
+                together[name] = merge(kind.section, [below.get(name) or {}, section or {}])
+            return together
         if isinstance(kind, Choice):
             old = {below: {}} if isinstance(below, str) else below
             if isinstance(old, Mapping) and len(above) == 1 and set(old) == set(above):
@@ -69,15 +74,21 @@ def _over(kinds: list[Any], below: Any, above: Any) -> Any:
     return above
 
 
+class Named(NamedTuple):
+    """Sections of one kind, each under a name of the user's."""
+
+    section: type[BaseModel]
+
+
 def _kinds(model: type[BaseModel], key: str) -> list[Any]:
-    """What may stand at `key`: the Choices and section models in its annotation, and NoneType where null may."""
+    """What may stand at `key`: the Choices, sections and Named in its annotation, and NoneType where null may."""
     field = model.model_fields.get(key)
     return [] if field is None else [*_inside(field.annotation), *(m for m in field.metadata if isinstance(m, Choice))]
 
 
 def _sections(model: type[BaseModel], key: str) -> Iterator[type[BaseModel]]:
     """The section models that may stand at `key`."""
-    return (kind for kind in _kinds(model, key) if not isinstance(kind, Choice) and kind is not NoneType)
+    return (kind for kind in _kinds(model, key) if isinstance(kind, type) and kind is not NoneType)
 
 
 def _inside(annotation: Any) -> Iterator[Any]:
@@ -88,7 +99,9 @@ def _inside(annotation: Any) -> Iterator[Any]:
     elif get_origin(annotation) is Annotated:
         yield from (m for m in annotation.__metadata__ if isinstance(m, Choice))
         yield from _inside(annotation.__origin__)
-    elif get_origin(annotation) not in (dict, list, tuple):
+    elif get_origin(annotation) is dict:
+        yield from (Named(kind) for kind in _inside(get_args(annotation)[1]) if isinstance(kind, type))
+    elif get_origin(annotation) not in (list, tuple):
         for argument in get_args(annotation):
             yield from _inside(argument)
 
@@ -130,8 +143,13 @@ def _mend(model: type[BaseModel], path: KeyPath) -> str:
     if key in _OTHER_NAMES:
         return f"; here it is called {_OTHER_NAMES[key]}"
     section: type[BaseModel] | None = model
+    named: Named | None = None
     for parent in parents:
-        section = None if section is None else next(_sections(section, parent), None)
+        if named is not None:
+            section, named = named.section, None
+        elif section is not None:
+            named = next((kind for kind in _kinds(section, parent) if isinstance(kind, Named)), None)
+            section = section if named else next(_sections(section, parent), None)
     if section is None or key in section.model_fields:
         return ""
     hint = nearest(key, section.model_fields)

@@ -1,6 +1,6 @@
 """One run from end to end: a scenario in; the record, the summary and the warnings out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -10,13 +10,14 @@ import numpy as np
 from sim.cluster.simulate import simulate
 from sim.latency.curves import Curves
 from sim.metrics import Columns, RunContext, Slo, saturation, summarize
+from sim.metrics.context import UNKNOWN, Floats, context_of
 from sim.metrics.starvation import STARVED_TIMES, starvation
 from sim.models.dtypes import compute_dtype
 from sim.models.operations import sample_operations, token_operations
 from sim.models.work import flops_and_bytes
 from sim.provenance import versions
 from sim.record import Record
-from sim.resolve import Setup, resolve
+from sim.resolve import Cluster, Setup, resolve_cluster
 from sim.scenario import Scenario
 from sim.workload.table import RequestTable
 
@@ -31,39 +32,60 @@ def measure(
     scenario: Scenario, *, fast_forward: bool, progress: Callable[[int, int], None] | None
 ) -> tuple[Scenario, Record, RunContext, dict[str, Any]]:
     """Simulate; returns the resolved scenario, the record, what the metrics knew, and the summary."""
-    setup = resolve(scenario)
-    said = setup.scenario
+    cluster = resolve_cluster(scenario)
+    said = cluster.scenario
     table = said.workload.table(said.seed, Path(said.base_dir))
     record = simulate(
         table,
-        replicas=said.cluster.replicas,
-        make_engine=setup.make_engine,
-        timer=setup.timer(),
+        cluster.parts(),
         router=said.cluster.router,
         seed=said.seed,
-        request_overhead_s=said.engine.host_request_s or 0.0,
-        output_overhead_s=said.engine.host_output_s or 0.0,
         request_timeout_s=said.cluster.request_timeout,
         queue_timeout_s=said.cluster.queue_timeout,
         warmup_s=said.measure.warmup,
         cooldown_s=said.measure.cooldown,
-        host_link=setup.host_link,
-        decide_ahead=bool(said.engine.async_scheduling),
-        make_first_use=setup.make_first_use,
         fast_forward=fast_forward,
         progress=progress,
     )
-    context = _context(setup, table, record)
-    context = replace(context, warnings=tuple(_warnings(setup, table, record, context)))
+    context = _context(cluster, table, record)
+    context = replace(context, warnings=tuple(_warnings(cluster, table, record, context)))
     summary = summarize(record.requests, record.steps, record.itl_bins, record.itl_counts, context)
-    summary["memory_per_gpu"] = asdict(setup.memory)
-    summary["made_with"] = _made_with(setup, table)
+    memory = {name: asdict(setup.memory) for name, setup in cluster.pools.items()}
+    summary["memory_per_gpu"] = memory if said.cluster.pools else memory[""]
+    summary["made_with"] = _made_with(cluster, table)
     return said, record, context, summary
 
 
-def _context(setup: Setup, table: RequestTable, record: Record) -> RunContext:
-    said, profile, tp = setup.scenario, setup.profile, setup.scenario.cluster.tensor_parallel
+def _context(cluster: Cluster, table: RequestTable, record: Record) -> RunContext:
+    said = cluster.scenario
     steps: Any = record.steps
+    flops, moved = np.zeros(len(steps["steps"])), np.zeros(len(steps["steps"]))
+    facts = {name: np.full(len(record.replicas["pool"]), value) for name, value in UNKNOWN.items()}
+    for index, setup in enumerate(cluster.pools.values()):
+        mine = record.replicas["pool"] == index
+        facts["peak_flops"][mine] = setup.profile.peak(compute_dtype(setup.memory.weight_dtype))
+        facts["peak_bytes_per_s"][mine] = setup.profile.memory_bandwidth_bytes_per_s
+        if setup.price_usd_per_gpu_hour is not None:
+            facts["price_usd_per_gpu_hour"][mine] = setup.price_usd_per_gpu_hour
+        rows = mine[steps["replica"]]
+        flops[rows], moved[rows] = _work(setup, {name: column[rows] for name, column in steps.items()})
+    return context_of(
+        record,
+        replicas={**record.replicas, **facts},
+        slo=Slo(ttft_s=said.slo.ttft, tpot_s=said.slo.tpot, e2e_s=said.slo.e2el),
+        closed_loop=table.closed_loop is not None,
+        name=said.name,
+        model=_each(setup.model.name for setup in cluster.pools.values()),
+        gpu=_each(setup.profile.name for setup in cluster.pools.values()),
+        provenance=_each(_provenance(setup) for setup in cluster.pools.values()),
+        step_flops=flops,
+        step_bytes=moved,
+    )
+
+
+def _work(setup: Setup, steps: Columns) -> tuple[Floats, Floats]:
+    """FLOPs and bytes of each row, over all GPUs of its replica."""
+    gpus = setup.gpus_per_replica
     flops, moved = flops_and_bytes(
         setup.model,
         steps=steps["steps"],
@@ -74,83 +96,72 @@ def _context(setup: Setup, table: RequestTable, record: Record) -> RunContext:
         attention_pairs=steps["attention_pairs"],
         # the record counts all KV that the chunks read, their own tokens included
         prefill_context_tokens=steps["prefill_context_tokens"] - steps["prefill_tokens"] * steps["steps"],
-        tp=tp,
+        tp=gpus,
         weight_dtype=setup.memory.weight_dtype,
         kv_dtype=setup.memory.kv_dtype,
     )
-    return RunContext(
-        replicas=record.replicas,
-        gpus_per_replica=tp,
-        kv_blocks=record.kv_blocks,
-        block_size=record.block_size,
-        kv_grows=record.kv_grows,
-        counters=record.counters,
-        makespan_s=record.makespan_s,
-        slo=Slo(ttft_s=said.slo.ttft, tpot_s=said.slo.tpot, e2e_s=said.slo.e2el),
-        closed_loop=table.closed_loop is not None,
-        tenants=record.tenants,
-        name=said.name,
-        model=setup.model.name,
-        gpu=profile.name,
-        provenance=_provenance(setup),
-        price_usd_per_gpu_hour=setup.price_usd_per_gpu_hour,
-        peak_flops=profile.peak(compute_dtype(setup.memory.weight_dtype)),
-        peak_bytes_per_s=profile.memory_bandwidth_bytes_per_s,
-        step_flops=flops * tp,
-        step_bytes=moved * tp,
-    )
+    return flops * gpus, moved * gpus
 
 
-def _uses_profile(setup: Setup) -> bool:
+def _each(names: Iterable[str]) -> str:
+    """Different names once each, in their order."""
+    return " + ".join(dict.fromkeys(names))
+
+
+def _uses_profile(scenario: Scenario) -> bool:
     from sim.latency.profile import Profile
 
-    return isinstance(setup.scenario.latency, Profile)
+    return isinstance(scenario.latency, Profile)
 
 
 def _provenance(setup: Setup) -> str:
-    if not _uses_profile(setup):
+    if not _uses_profile(setup.scenario):
         return f"{type(setup.scenario.latency).__name__} (no GPU's)"
     return f"{setup.profile.provenance} {setup.profile.name}, {setup.profile.date}"
 
 
-def _made_with(setup: Setup, table: RequestTable) -> dict[str, Any]:
-    """What the numbers rest on: versions, seed, profile and preset with their origins."""
-    profile, engine = setup.profile, setup.scenario.engine
+def _made_with(cluster: Cluster, table: RequestTable) -> dict[str, Any]:
+    """What the numbers rest on: versions, seed, profiles and presets with their origins."""
+    made = {"versions": versions(), "seed": cluster.scenario.seed, "requests_from": table.source}
+    pools = {name: _parts(setup) for name, setup in cluster.pools.items()}
+    return {**made, "pools": pools} if cluster.scenario.cluster.pools else {**made, **pools[""]}
+
+
+def _parts(setup: Setup) -> dict[str, Any]:
+    profile = setup.profile
     return {
-        "versions": versions(),
-        "seed": setup.scenario.seed,
-        "requests_from": table.source,
         "profile": {
             "name": profile.name,
             "provenance": profile.provenance,
             "date": profile.date,
             "sha256": profile.digest,
         },
-        "engine_preset": engine.preset,
+        "engine_preset": setup.scenario.engine.preset,
     }
 
 
-def _warnings(setup: Setup, table: RequestTable, record: Record, context: RunContext) -> list[str]:
+def _warnings(cluster: Cluster, table: RequestTable, record: Record, context: RunContext) -> list[str]:
     requests: Any = record.requests
     steps: Any = record.steps
+    setups = cluster.pools.values()
     found = [
-        _datasheet(setup),
-        _left_to_roofline(setup),
+        *(_datasheet(setup) for setup in setups),
+        *(_left_to_roofline(setup) for setup in setups),
         _extrapolated(steps),
-        *_left_out(table, requests, setup),
+        *_left_out(table, requests, cluster),
         # A queue that grows for ever takes no time to fill: its requests' lives say nothing about warm-up.
         "" if saturation(requests, context).saturated else _filling(requests),
         _starving(requests),
         *table.notes,
-        *setup.model.notes,
+        *(note for setup in setups for note in setup.model.notes),
     ]
-    if setup.scenario.variants:
-        names = ", ".join(setup.scenario.variants)
+    if cluster.scenario.variants:
+        names = ", ".join(cluster.scenario.variants)
         found.append(
             f"this is the base scenario; its variants were not run: {names} "
             "(servecast compare runs them all, --variant one)"
         )
-    return [text for text in found if text]
+    return [text for text in dict.fromkeys(found) if text]
 
 
 def _starving(requests: Columns) -> str:
@@ -166,7 +177,7 @@ def _starving(requests: Columns) -> str:
 
 
 def _datasheet(setup: Setup) -> str:
-    if not _uses_profile(setup) or setup.profile.provenance == "measured":
+    if not _uses_profile(setup.scenario) or setup.profile.provenance == "measured":
         return ""
     return (
         f"step times of {setup.profile.name} are not measured but computed from {setup.profile.provenance} "
@@ -175,7 +186,7 @@ def _datasheet(setup: Setup) -> str:
 
 
 def _left_to_roofline(setup: Setup) -> str:
-    if not _uses_profile(setup):
+    if not _uses_profile(setup.scenario):
         return ""
     model, tp = setup.model, setup.scenario.cluster.tensor_parallel
     names = Curves(setup.profile).left_to_roofline([*token_operations(model, 1, tp), *sample_operations(model, 1, tp)])
@@ -195,8 +206,8 @@ def _extrapolated(steps: Columns) -> str:
     return f"{share:.1%} of the steps lie outside the profile's measured range, so their times are extrapolated"
 
 
-def _left_out(table: RequestTable, requests: Columns, setup: Setup) -> list[str]:
-    longest = setup.limits.max_model_len
+def _left_out(table: RequestTable, requests: Columns, cluster: Cluster) -> list[str]:
+    longest = max(setup.limits.max_model_len for setup in cluster.pools.values())
     rejected = int(np.sum(requests["status"] == "rejected"))
     kept = requests["status"] != "rejected"
     asked = table.output_tokens

@@ -26,6 +26,9 @@ _NEUTRAL: dict[str, Any] = {
 }
 """What an engine has whose preset does not name the key: nothing of it, paged memory, the checkpoint's formats."""
 
+DEFAULT = "vllm-v1"
+"""The preset of an engine that names none."""
+
 _FOLDER = Path(__file__).resolve().parent / "presets"
 
 

@@ -20,6 +20,12 @@ STATUS = ("unfinished", "finished", "rejected", "cancelled", "timed_out")
 
 Rejected: its prompt was too long; cancelled: its client gave up; timed out: the server gave up."""
 
+LIFE = ("serving", "loading", "down", "gone")
+"""Names of the `state` codes of a replica's life: what its GPUs are held for, until it is gone."""
+
+Columns = dict[str, NDArray[Any]]
+"""A table: columns of equal length by name."""
+
 _REQUEST = np.dtype(
     [
         ("arrival_s", "<f8"), ("scheduled_s", "<f8"), ("first_token_s", "<f8"), ("finish_s", "<f8"),
@@ -58,17 +64,18 @@ class Record:
     the row, requests were held back to make a larger batch. `padding_tokens` are computed for nobody and in no
     other column. `kv_used_blocks` and the `kv_tokens` that lie in them are those of the row's last step; `kv_grows`
     is off where a request's blocks are all reserved at once.
+    `replicas` has one row per replica that ever was: its `pool` (an index of `pools`), `gpus`, `kv_blocks`,
+    `block_size` and `kv_grows`. `lives` has the stretches of their lives, `state` being an index of LIFE.
     `itl_counts[i]` token gaps of measured requests lie in bin `itl_bins[i]` (float64 bits >> GAP_SHIFT).
     """
 
-    requests: dict[str, NDArray[Any]]
-    steps: dict[str, NDArray[Any]]
+    requests: Columns
+    steps: Columns
     itl_bins: NDArray[np.int64]
     itl_counts: NDArray[np.int64]
-    replicas: int
-    kv_blocks: int
-    block_size: int
-    kv_grows: bool
+    replicas: Columns
+    lives: Columns
+    pools: tuple[str, ...]
     makespan_s: float
     tenants: tuple[str, ...]
     """The names that `requests["tenant"]` indexes."""

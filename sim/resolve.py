@@ -8,6 +8,7 @@ from typing import Any
 
 from sim import choice, hardware, models, preset
 from sim.cluster.host_link import HostLink
+from sim.cluster.pool import Pool
 from sim.engine import Engine as Replica
 from sim.engine import EngineLimits
 from sim.errors import ScenarioError, ServecastError
@@ -36,7 +37,7 @@ _READ_BY_SOME = (
 
 @dataclass(frozen=True)
 class Setup:
-    """A scenario with every default filled in, and the parts that it names.
+    """A scenario with one kind of replica, every default filled in, and the parts that it names.
 
     What follows from the GPU's facts (KV blocks, price) is here and in the summary, not in the scenario, so
     that a saved scenario can be run on another GPU.
@@ -49,6 +50,11 @@ class Setup:
     memory: MemorySplit
     timing: EngineTiming
     draft_model: Model | None = None
+
+    @property
+    def gpus_per_replica(self) -> int:
+        """GPUs that share one copy of the model."""
+        return self.scenario.cluster.tensor_parallel
 
     @property
     def price_usd_per_gpu_hour(self) -> float | None:
@@ -102,6 +108,22 @@ class Setup:
         drafting = replace(context, model=self.draft_model, timing=timing)
         return DraftingTimer(timer, ModelDrafter(self.scenario.latency.build(drafting), count))
 
+    def pool(self, name: str = "") -> Pool:
+        """The replicas, for the simulation."""
+        cluster, engine = self.scenario.cluster, self.scenario.engine
+        return Pool(
+            self.make_engine,
+            self.timer(),
+            name,
+            replicas=cluster.replicas,
+            gpus_per_replica=self.gpus_per_replica,
+            decide_ahead=bool(engine.async_scheduling),
+            request_overhead_s=engine.host_request_s or 0.0,
+            output_overhead_s=engine.host_output_s or 0.0,
+            host_link=self.host_link,
+            make_first_use=self.make_first_use,
+        )
+
     def make_engine(self) -> Replica:
         """A fresh engine for one replica."""
         engine: Any = self.scenario.engine  # resolved: no choice is None
@@ -123,6 +145,47 @@ class Setup:
             return None  # a formula, in which the model plays no part
         sizes, rows = engine.cudagraph_capture_sizes, self.limits.max_num_batched_tokens
         return first_use(self.model, engine.moe_first_use_s, sizes, rows)
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A scenario with every default filled in, and the setup of each of its pools: without pools, of one named ""."""
+
+    scenario: Scenario
+    pools: dict[str, Setup]
+
+    @property
+    def gpus(self) -> int:
+        """GPUs at the start."""
+        return sum(setup.gpus_per_replica * setup.scenario.cluster.replicas for setup in self.pools.values())
+
+    @property
+    def usd_per_hour(self) -> float | None:
+        """What these cost, None if the price of one is not known."""
+        total = 0.0
+        for setup in self.pools.values():
+            if setup.price_usd_per_gpu_hour is None:
+                return None
+            total += setup.price_usd_per_gpu_hour * setup.gpus_per_replica * setup.scenario.cluster.replicas
+        return total
+
+    def parts(self) -> list[Pool]:
+        """The pools for the simulation."""
+        return [setup.pool(name) for name, setup in self.pools.items()]
+
+
+def resolve_cluster(scenario: Scenario) -> Cluster:
+    """`resolve` for each of the cluster's pools; the resolved scenario loads again to the same cluster."""
+    if not scenario.cluster.pools:
+        setup = resolve(scenario)
+        return Cluster(setup.scenario, {"": setup})
+    setups = {name: resolve(scenario.single(name)) for name in scenario.cluster.pools}
+    pools = {
+        name: scenario.cluster.pools[name].model_copy(update={"engine": setup.scenario.engine})
+        for name, setup in setups.items()
+    }
+    cluster = scenario.cluster.model_copy(update={"pools": pools})
+    return Cluster(scenario.model_copy(update={"cluster": cluster}), setups)
 
 
 def resolve(scenario: Scenario) -> Setup:
@@ -217,9 +280,11 @@ def _filled(engine: Engine, model: Model, profile: hardware.Profile) -> dict[str
 
     The rules are those of vLLM's arg_utils.py and config/scheduler.py.
     """
-    defaults = preset.load(engine.preset).defaults(profile.name, profile.memory_bytes)
+    name = engine.preset or preset.DEFAULT
+    defaults = preset.load(name).defaults(profile.name, profile.memory_bytes)
     given = {key: getattr(engine, key) for key in Engine.model_fields}
     values: dict[str, Any] = {k: defaults.get(k) if v is None else v for k, v in given.items()}
+    values["preset"] = name
     batching = choice.build("sim.batching", values["batching"])
     ahead, whole_prompts = (getattr(batching, name, False) for name in ("decides_ahead", "whole_prompts"))
     if engine.async_scheduling and not ahead:

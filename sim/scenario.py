@@ -14,8 +14,10 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainSerializer,
+    SerializerFunctionWrapHandler,
     ValidationError,
     field_validator,
+    model_serializer,
     model_validator,
 )
 
@@ -43,10 +45,10 @@ class Section(BaseModel):
         return value
 
 
-class Cluster(Section):
-    """The GPUs and how requests are spread over them."""
+class Placement(Section):
+    """What one replica runs on, and how many there are."""
 
-    gpu: str
+    gpu: str = ""
     """A hardware profile by name (`servecast gpus` lists them), or the path of a profile folder."""
     replicas: Annotated[int, Field(ge=1, le=100_000)] = 1
     """Copies of the model, each with its own engine."""
@@ -61,12 +63,6 @@ class Cluster(Section):
     like theirs; default: the GPU profile's."""
     nics_per_node: Count | None = None
     """Network cards of a node, shared evenly by its GPUs; default: the profile's, mostly one for each GPU."""
-    router: Annotated[Any, Choice("sim.routing")] = "round_robin"
-    """Which replica gets a request."""
-    request_timeout: Annotated[Seconds, Field(gt=0)] | None = None
-    """The server gives up a request that has not finished so long after a replica got it; default: never."""
-    queue_timeout: Annotated[Seconds, Field(gt=0)] | None = None
-    """The server gives up a request that no step has begun for by then; default: never."""
     gpu_price_per_hour: Annotated[float, Field(ge=0)] | None = None
     """US dollars for one GPU for one hour; default: the profile's price, if it has one."""
 
@@ -125,8 +121,8 @@ class KVOffload(Section):
 class Engine(Section):
     """The serving engine: a preset, and what differs from it. Keys without a value take the preset's."""
 
-    preset: str = "vllm-v1"
-    """Which engine and version the defaults stand for (`servecast engines` lists them)."""
+    preset: str | None = None
+    """Which engine and version the defaults stand for (`servecast engines` lists them); default: vllm-v1."""
     batching: Annotated[Any, Choice("sim.batching")] | None = None
     """How a step is put together."""
     ordering: Annotated[Any, Choice("sim.ordering")] | None = None
@@ -191,6 +187,41 @@ class Engine(Section):
     """Stall of a fresh server whenever a mixture's kernel meets a new range of rows; 0: it has served before."""
     eager_launch_s: Seconds | None = None
     """Host time to launch one kernel when no CUDA graph fits the step."""
+
+
+class Pool(Placement):
+    """Replicas of one kind, beside others. What is left out is the cluster's, the model's and the engine's."""
+
+    model: str = ""
+    """The model that it serves; default: the scenario's."""
+    engine: Engine = Engine()
+    """What differs from the scenario's engine."""
+
+    @model_serializer(mode="wrap")
+    def _only_what_is_set(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: value for name, value in dump(self).items() if name in self.model_fields_set}
+
+
+class Cluster(Placement):
+    """The GPUs and how requests are spread over them."""
+
+    router: Annotated[Any, Choice("sim.routing")] = "round_robin"
+    """Which replica gets a request."""
+    request_timeout: Annotated[Seconds, Field(gt=0)] | None = None
+    """The server gives up a request that has not finished so long after a replica got it; default: never."""
+    queue_timeout: Annotated[Seconds, Field(gt=0)] | None = None
+    """The server gives up a request that no step has begun for by then; default: never."""
+    pools: dict[str, Pool] = {}
+    """Replicas of several kinds, by name; what a pool leaves out is as said here. Default: one kind."""
+
+    @model_validator(mode="after")
+    def _every_pool_has_a_gpu(self) -> Self:
+        without = [f"pools.{name}." for name, pool in self.pools.items() if not (pool.gpu or self.gpu)]
+        if without or not (self.pools or self.gpu):
+            raise ValueError(f"{without[0] if without else ''}gpu is missing: `servecast gpus` lists the profiles")
+        if self.pools and "replicas" in self.model_fields_set and self.replicas != 1:
+            raise ValueError("replicas beside pools: give each pool its own")
+        return self
 
 
 _LONGEST_WITHOUT_UNIT_S = 10
@@ -273,6 +304,21 @@ class Scenario(Section):
             raise ScenarioError(f"scenario {self.name!r} has no variant {name!r}{nearest(name, self.variants)}")
         written = {**self.written(), "variants": {}, "name": f"{self.name}, {name}"}
         return _checked([Document(written, self.name), Document(self.variants[name], f"variant {name!r}")])
+
+    def single(self, pool: str) -> Scenario:
+        """One of the cluster's pools as a scenario of its own, with all the traffic."""
+        part = self.cluster.pools[pool]
+        placement = {name: getattr(self.cluster, name) for name in Placement.model_fields}
+        placement |= {name: getattr(part, name) for name in Placement.model_fields if name in part.model_fields_set}
+        layers = [self.engine.model_dump(mode="json"), part.engine.model_dump(mode="json")]
+        layers = [{key: value for key, value in layer.items() if value is not None} for layer in layers]
+        said = {
+            "name": f"{self.name}, pool {pool}",
+            "model": part.model or self.model,
+            "cluster": self.cluster.model_copy(update={**placement, "pools": {}}),
+            "engine": Engine.model_validate(layering.merge(Engine, layers)),
+        }
+        return self.model_copy(update=said)
 
     def written(self) -> dict[str, Any]:
         """This scenario as plain data, as a YAML file would say it."""

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sim.batching.vllm_v1 import VllmV1
+from sim.cluster.pool import Pool
 from sim.cluster.simulate import simulate
 from sim.engine import Batching, Engine, EngineLimits, Ordering, QueueOrdering
 from sim.kvcache.paged import Paged
@@ -36,12 +37,15 @@ def serve(
     group_decodes: bool = True, kv_cache: KVCacheChoice | None = None, fast_forward: bool = True, seed: int = 0,
     limits: dict[str, Any] | None = None, **options: Any,
 ) -> Record:  # fmt: skip
-    """Simulate a table on equal replicas."""
+    """Simulate a table on equal replicas; options are of `Pool` or of `simulate`."""
+    pool = {name: options.pop(name) for name in Pool.__dataclass_fields__ if name in options}
+
+    def make() -> Engine:
+        return engine(ordering, group_decodes, batching, kv_cache, **(limits or {}))
+
     return simulate(
         table,
-        replicas=replicas,
-        make_engine=lambda: engine(ordering, group_decodes, batching, kv_cache, **(limits or {})),
-        timer=timer,
+        [Pool(make, timer, replicas=replicas, **pool)],
         router=router or RoundRobin(),
         seed=seed,
         fast_forward=fast_forward,

@@ -104,7 +104,7 @@ def test_the_resolved_scenario_says_everything_and_runs_to_the_same(tmp_path: Pa
     off = {"max_num_scheduled_tokens", "speculative", "swap_space", "kv_offload"}
     assert nothing == off | {"num_gpu_blocks_override"}
     assert said.cluster.gpu_price_per_hour is None
-    assert result.summary["memory_per_gpu"]["num_gpu_blocks"] == result.record.kv_blocks + 1
+    assert result.summary["memory_per_gpu"]["num_gpu_blocks"] == result.summary["kv_blocks_per_replica"] + 1
     assert said.engine.max_num_batched_tokens == 8192
     assert said.engine.max_model_len == 131072
     path = tmp_path / "again.yaml"
@@ -114,7 +114,7 @@ def test_the_resolved_scenario_says_everything_and_runs_to_the_same(tmp_path: Pa
     assert again.requests.equals(result.requests)
     assert again.summary == result.summary
     other = sim.run(path, overrides=["cluster.gpu=h200-sxm"])  # more memory, another price
-    assert other.record.kv_blocks > 1.5 * result.record.kv_blocks
+    assert other.summary["kv_blocks_per_replica"] > 1.5 * result.summary["kv_blocks_per_replica"]
     assert resolve(again.scenario).scenario == said
 
 
@@ -219,8 +219,8 @@ def test_vllms_rules_between_limits() -> None:
 def test_own_code_as_a_router(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "my_router.py").write_text(
         "from dataclasses import dataclass\n\n"
-        "@dataclass(frozen=True)\nclass Last:\n    def start(self, rng):\n"
-        "        return lambda request, replicas: len(replicas) - 1\n"
+        "@dataclass(frozen=True)\nclass Last:\n    def start(self, rng, candidates):\n"
+        "        return lambda request: candidates.members[-1]\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     result = sim.run(BASE, overrides=["cluster.router='my_router:Last'"])

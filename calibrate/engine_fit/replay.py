@@ -64,20 +64,14 @@ class Replay:
         if change is not None:
             setup = change(setup)
         said: Any = setup.scenario
-        timer = setup.timer()
+        pool = setup.pool()
         record = simulate(
             table or self.run.table,
-            replicas=said.cluster.replicas,
-            make_engine=setup.make_engine,
-            timer=timer if wrap is None else wrap(timer),
+            [pool if wrap is None else replace(pool, timer=wrap(pool.timer))],
             router=said.cluster.router,
             seed=said.seed,
-            request_overhead_s=said.engine.host_request_s,
-            output_overhead_s=said.engine.host_output_s,
             request_timeout_s=said.cluster.request_timeout,
             queue_timeout_s=said.cluster.queue_timeout,
-            decide_ahead=bool(said.engine.async_scheduling),
-            make_first_use=setup.make_first_use,
         )
         columns = record.requests
         order = np.argsort(columns["id"], kind="stable")

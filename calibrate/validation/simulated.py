@@ -9,6 +9,7 @@ import pandas as pd
 
 import sim
 from calibrate.reference_engine.log import ServingLog
+from sim.cluster.pool import Pool
 from sim.cluster.simulate import simulate
 from sim.latency import StepTime
 from sim.metrics import requests_frame
@@ -75,9 +76,7 @@ def replay(setup: Setup, log: ServingLog) -> Replay:
     timer = LoggedTimer(log)
     record = simulate(
         said.workload.table(said.seed, Path(said.base_dir)),
-        replicas=1,
-        make_engine=setup.make_engine,
-        timer=timer,
+        [Pool(setup.make_engine, timer)],
         router=said.cluster.router,
         seed=said.seed,
         fast_forward=False,

@@ -18,10 +18,7 @@ import simpy
 
 from sim.cluster.arrivals import Forecast
 from sim.cluster.clock import REPLICA_ORDER, WAKE_ORDER, At, succeed_at
-from sim.cluster.host_link import HostLink
-from sim.engine import Engine
-from sim.latency import StepTimer
-from sim.latency.first_use import FirstUse
+from sim.cluster.pool import Pool
 from sim.plan import StepPlan
 from sim.record import GapLog, KVUse, StepLog
 from sim.request import Request
@@ -53,31 +50,37 @@ class _Flight(NamedTuple):
     finished: list[Request]
 
 
+def _nobody_watches(_: "Replica") -> None:
+    """What happens when the load changes, as long as no router wants to know."""
+
+
 class Replica:
     """An engine on its GPUs, in virtual time."""
 
     def __init__(
-        self, env: simpy.Environment, index: int, engine: Engine, timer: StepTimer, gaps: GapLog,
+        self, env: simpy.Environment, index: int, pool: Pool, *, gaps: GapLog,
         on_end: Callable[[Request, int, str], None], forecast: Forecast, fast_forward: bool, closed_loop: bool,
-        decide_ahead: bool, output_overhead_s: float, first_use: FirstUse | None = None,
-        host_link: HostLink | None = None,
     ) -> None:  # fmt: skip
         self.env = env
         self.index = index
-        self.engine = engine
-        self.timer = timer
+        self.pool = pool.name
+        self.engine = pool.make_engine()
+        self.timer = pool.timer
         self.gaps = gaps
         self.log = StepLog(index)
         self.on_end = on_end
         self.forecast = forecast
         self.fast_forward = fast_forward
-        self.output_overhead_s = output_overhead_s
-        self.first_use = first_use
-        self.host_link = host_link
-        self.ahead = 1 if decide_ahead else 0  # steps under way when the next is decided
+        self.output_overhead_s = pool.output_overhead_s
+        self.first_use = pool.make_first_use()
+        self.host_link = pool.host_link
+        self.ahead = 1 if pool.decide_ahead else 0  # steps under way when the next is decided
         # Of a step end and an arrival at the same time, which comes first? See the orders in clock.py.
         self._step_reached = bisect_right if closed_loop else bisect_left
+        self.accepting = False
         self.outstanding_requests = 0
+        self.outstanding_tokens = 0
+        self.load_changed: Callable[[Replica], None] = _nobody_watches
         self._step_s = inf  # duration of the latest decode step, to guess how many fit into a time
         self._decoded_s = -inf  # end of the latest step in which the decode group got a token
         self._stalled: list[tuple[float, int]] = []  # measured members whose last token is older: when, how many
@@ -89,7 +92,7 @@ class Replica:
 
     def deliver(self, request: Request) -> None:
         """Hand over an arriving request."""
-        self.outstanding_requests += 1
+        self._count(request, 1)
         request.queued_s = self.env.now
         may_disturb = self.engine.add(request)
         if self._idle is not None:
@@ -108,6 +111,12 @@ class Replica:
                 self._wake(self._idle)
             elif self._run is not None:
                 self._cut_short(self._run, self._step_reached if on_arrival else bisect_left)
+
+    def _count(self, request: Request, come: int) -> None:
+        """One request more, or less."""
+        self.outstanding_requests += come
+        self.outstanding_tokens += come * (request.prompt_tokens + request.predicted_tokens)
+        self.load_changed(self)
 
     def _wake(self, idle: simpy.Event, _alarm: simpy.Event | None = None) -> None:
         if idle is self._idle:
@@ -189,7 +198,7 @@ class Replica:
             request.finish_s = self.env.now
             if request.first_token_s > request.finish_s:  # it is under way to a client that has gone
                 request.first_token_s = nan
-            self.outstanding_requests -= 1
+            self._count(request, -1)
             self.on_end(request, self.index, status)
 
     def _hold_back(self, request: Request, delay_s: float) -> Generator[simpy.Event, None, StepPlan | None]:
@@ -224,7 +233,7 @@ class Replica:
         self.engine.land(flight.plan, flight.finished)
         for request in flight.finished:
             request.finish_s = flight.delivered_s
-            self.outstanding_requests -= 1
+            self._count(request, -1)
             self.on_end(request, self.index, request.ends_as)
 
     def _launch(self, start_s: float, plan: StepPlan) -> _Flight:

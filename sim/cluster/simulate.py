@@ -1,19 +1,18 @@
 """Requests in, tables out: arrivals, a router and replicas under one virtual clock."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import inf
 
 import numpy as np
 import simpy
 
 from sim.cluster.arrivals import Forecast, closed_loop_arrivals, make_requests, open_arrivals
+from sim.cluster.fleet import Fleet
+from sim.cluster.gateway import Gateway
 from sim.cluster.giving_up import GivingUp
-from sim.cluster.host_link import HostLink
+from sim.cluster.pool import Pool
 from sim.cluster.replica import Replica
-from sim.engine import Engine
 from sim.errors import ServecastError
-from sim.latency import StepTimer
-from sim.latency.first_use import FirstUse
 from sim.record import GapLog, Record, RequestLog, step_columns
 from sim.request import Request
 from sim.routing import Router
@@ -25,44 +24,31 @@ _PROGRESS_EVERY = 256
 
 def simulate(
     table: RequestTable,
+    pools: Sequence[Pool],
     *,
-    replicas: int,
-    make_engine: Callable[[], Engine],
-    timer: StepTimer,
     router: Router,
     seed: int,
-    request_overhead_s: float = 0.0,
-    output_overhead_s: float = 0.0,
     warmup_s: float = 0.0,
     cooldown_s: float = 0.0,
     request_timeout_s: float | None = None,
     queue_timeout_s: float | None = None,
-    host_link: HostLink | None = None,
-    decide_ahead: bool = False,
-    make_first_use: Callable[[], FirstUse | None] = lambda: None,
     fast_forward: bool = True,
     progress: Callable[[int, int], None] | None = None,
 ) -> Record:
     """Serve every request and record what happened.
 
-    A request reaches the router `request_overhead_s` after it was sent, and the tokens of a step reach their
-    clients `output_overhead_s` after its end for each of them. Requests sent in the first
-    `warmup_s`, or in the last `cooldown_s` before the last one is sent, are served but not measured.
-    The server gives a request up `request_timeout_s` after a replica got it, or `queue_timeout_s` after that if no
-    step has begun for it. `host_link` is needed by a KV cache that moves blocks to the host's memory. `decide_ahead`
-    is asynchronous scheduling: a step is decided while the one before it is under way. `make_first_use` says what a
-    fresh replica still has to compile.
+    Requests sent in the first `warmup_s`, or in the last `cooldown_s` before the last one is sent, are served but
+    not measured. The server gives a request up `request_timeout_s` after a replica got it, or `queue_timeout_s` after
+    that if no step has begun for it.
     `fast_forward` off simulates every step on its own; the tables must come out the same.
     `progress` is called with (requests done, requests) now and then. Raises ServecastError when a
     request can never be served, or when a cool-down is asked of a closed loop, whose last arrival
     nobody knows beforehand.
     """
-    if cooldown_s and table.closed_loop is not None:
+    closed_loop = table.closed_loop is not None
+    if cooldown_s and closed_loop:
         raise ServecastError("a closed loop has no known last arrival: leave out measure.cooldown")
-    if decide_ahead and not getattr(make_engine().batching, "decides_ahead", False):
-        raise ServecastError("this batching cannot decide a step while one is under way: decide_ahead must be False")
     env = simpy.Environment()
-    requests = make_requests(table, warmup_s, cooldown_s)
     log, gaps = RequestLog(len(table)), GapLog()
     left = 0
 
@@ -78,86 +64,80 @@ def simulate(
     def end(request: Request, replica: int, status: str) -> None:
         leave(request, replica, status, request.finish_s)
 
-    giving_up: GivingUp | None = None
-    timeouts_s = [inf if after is None else after for after in (request_timeout_s, queue_timeout_s)]
-    if table.cancel_after_s is not None or min(timeouts_s) < inf:
-        giving_up = GivingUp(*timeouts_s)
-    closed_loop = table.closed_loop is not None
     forecast = Forecast()
-    own_forecast = forecast if replicas == 1 else Forecast()  # whose a request will be is not known before
-    fleet = [
-        Replica(
-            env,
-            index,
-            make_engine(),
-            timer,
-            gaps,
-            end,
-            own_forecast,
-            fast_forward,
-            closed_loop,
-            decide_ahead,
-            output_overhead_s,
-            make_first_use(),
-            host_link,
-        )
-        for index in range(replicas)
-    ]
-    choose = router.start(stream(seed, "router"))
-    engine = fleet[0].engine
-    max_model_len = engine.limits.max_model_len
+    alone = sum(pool.replicas for pool in pools) == 1  # or whose a request will be is not known before
+    own_forecast = forecast if alone else Forecast()
+
+    def make(index: int, pool: Pool) -> Replica:
+        return Replica(
+            env, index, pool, gaps=gaps, on_end=end, forecast=own_forecast, fast_forward=fast_forward,
+            closed_loop=closed_loop,
+        )  # fmt: skip
+
+    fleet = Fleet(pools, make)
+    for index, pool in enumerate(pools):
+        for _ in range(pool.replicas):
+            fleet.start(index, env.now)
+    choose = router.start(stream(seed, "router"), fleet.candidates)
+    gateway = Gateway(env, fleet, choose, _giving_up(table, request_timeout_s, queue_timeout_s), leave)
 
     def arrive(request: Request) -> None:
         if closed_loop:
             request.measured = request.arrival_s >= warmup_s
-        if request.prompt_tokens >= max_model_len:
-            leave(request, -1, "rejected", env.now)
-            return
-        room = max_model_len - request.prompt_tokens
-        if request.output_tokens > room:
-            request.output_tokens = room
-            request.ends_as = "finished"  # cut short before its client has read enough
-        replica = fleet[choose(request, fleet)]
-        replica.deliver(request)
-        if giving_up is not None:
-            giving_up.watch(request, replica)
+        gateway.arrive(request)
 
+    requests = make_requests(table, warmup_s, cooldown_s)
     next_of_user: Callable[[float], None] | None = None
     if table.closed_loop is None:
-        open_arrivals(env, requests, arrive, request_overhead_s, forecast)
+        open_arrivals(env, requests, arrive, gateway.delay_s, forecast)
     else:
-        next_of_user = closed_loop_arrivals(env, requests, table.closed_loop, arrive, request_overhead_s)
+        next_of_user = closed_loop_arrivals(env, requests, table.closed_loop, arrive, gateway.delay_s)
     env.run()
     if left != len(table):
         raise AssertionError(f"INV-1: {len(table)} requests arrived and {left} left")
-    for replica in fleet:
+    for replica in fleet.replicas:
         replica.engine.check()
 
-    steps = step_columns([replica.log for replica in fleet])
+    steps = step_columns([replica.log for replica in fleet.replicas])
     bins, counts = gaps.histogram()
     requests_columns = log.columns()
     if table.prompts is not None:
         requests_columns["prompt"] = table.prompts[requests_columns["id"]]
+    makespan_s = float(np.max(steps["end_s"], initial=0.0))
     return Record(
         requests=requests_columns,
         steps=steps,
         itl_bins=bins,
         itl_counts=counts,
-        replicas=replicas,
-        kv_blocks=engine.kv.num_blocks,
-        block_size=engine.limits.block_size,
-        kv_grows=engine.kv.grows,
-        makespan_s=float(np.max(steps["end_s"], initial=0.0)),
+        replicas=fleet.facts(),
+        lives=fleet.lives(makespan_s),
+        pools=tuple(pool.name for pool in pools),
+        makespan_s=makespan_s,
         tenants=table.tenants,
         counters={
-            "engine_steps": sum(replica.log.engine_steps for replica in fleet),
+            "engine_steps": sum(replica.log.engine_steps for replica in fleet.replicas),
             "step_rows": len(steps["end_s"]),
-            **_transfers(fleet),
+            **_transfers(fleet.replicas),
         },
     )
 
 
+def _giving_up(table: RequestTable, request_timeout_s: float | None, queue_timeout_s: float | None) -> GivingUp | None:
+    """Who watches the requests; nobody where none is ever given up."""
+    timeouts_s = [inf if after is None else after for after in (request_timeout_s, queue_timeout_s)]
+    if table.cancel_after_s is None and min(timeouts_s) == inf:
+        return None
+    return GivingUp(*timeouts_s)
+
+
 def _transfers(fleet: list[Replica]) -> dict[str, int]:
-    """KV blocks that moved between GPUs and hosts, by the reason; nothing where that cannot be."""
-    counts = [replica.engine.kv.transfers.totals() for replica in fleet if replica.engine.kv.transfers is not None]
-    return {name: sum(count[name] for count in counts) for name in (counts[0] if counts else ())}
+    """Tokens whose KV moved between GPUs and hosts, by the reason; nothing where that cannot be."""
+    totals: dict[str, int] = {}
+    for replica in fleet:
+        if replica.engine.kv.transfers is None:
+            continue
+        for name, count in replica.engine.kv.transfers.totals().items():
+            if name.endswith("_blocks"):  # whole blocks are moved, and pools may have blocks of their own size
+                name, count = name.replace("_blocks", "_tokens"), count * replica.engine.limits.block_size
+            totals[name] = totals.get(name, 0) + count
+    return totals

@@ -213,11 +213,9 @@ def _figure(summary: Mapping[str, Any], name: str) -> float:
 
 
 def _answer(variant: str, search: _Search) -> Capacity:
-    from sim.resolve import resolve
+    from sim.resolve import resolve_cluster
 
-    setup = resolve(search.scenario)
-    cluster = setup.scenario.cluster
-    gpus, price = cluster.replicas * cluster.tensor_parallel, setup.price_usd_per_gpu_hour
+    cluster = resolve_cluster(search.scenario)
     notes = []
     if search.failed == inf:
         notes.append("no rate was found that fails: give the workload more requests")
@@ -233,8 +231,8 @@ def _answer(variant: str, search: _Search) -> Capacity:
         rate_per_s=search.passed * search.own_rate_per_s,
         failing_rate_per_s=search.failed * search.own_rate_per_s,
         binding=search.binding,
-        gpus=gpus,
-        usd_per_hour=None if price is None else price * gpus,
+        gpus=cluster.gpus,
+        usd_per_hour=cluster.usd_per_hour,
         trials=tuple(sorted(search.trials)),
         notes=tuple(notes),
     )

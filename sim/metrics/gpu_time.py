@@ -6,28 +6,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.metrics.context import Columns, Floats, RunContext
+from sim.metrics.fleet import held_s, of_replica, serving
 from sim.metrics.invariants import InvariantError
 from sim.metrics.numbers import exact_sum, ratio
+from sim.record import LIFE
 
 BUCKETS = (
     "prefill", "decode", "recomputed", "padding", "communication", "host", "transfer", "window", "starved",
+    "loading", "down",
 )  # fmt: skip
 """useful prefill, useful decode, tokens computed again after preemption, rows computed for nobody (of CUDA graphs
 and of static batches), collectives, host time the GPU waits for, KV that moves between GPU and host, idle while
-requests are held back to make a larger batch, and idle with nothing to run."""
+requests are held back to make a larger batch, idle with nothing to run, held while a replica is not ready to serve,
+and held while it is out of order."""
 
 _TOLERANCE = 1e-9
 
 
 def gpu_time(steps: Columns, context: RunContext) -> dict[str, float]:
-    """GPU-seconds per bucket of BUCKETS, over all GPUs from time 0 to the makespan.
+    """GPU-seconds per bucket of BUCKETS, over all GPUs as long as they were held.
 
     A row of the steps table lasts end_s - start_s; its host, communication and padding time are
     given per step. What is left is GPU work, split among prefill, decode, recomputed and padding tokens in
     proportion to the tokens computed (a mixed step runs its linear layers once over all of them).
     Time outside the rows is starved, but for the window before a row. Raises InvariantError citing
-    INV-4 if rows overlap, a row's parts exceed it, or the buckets do not add up to GPUs * makespan.
+    INV-4 if rows overlap, a row's parts exceed it, or the buckets do not add up to the time that GPUs were held.
     """
+    known = len(context.replicas["gpus"])
+    _refuse(steps["replica"] >= known, steps, f"rows of a replica beyond the {known} that there are")
     duration = steps["end_s"] - steps["start_s"]
     count = steps["steps"]
     host, comm, padding = (steps[name] * count for name in ("host_s", "comm_s", "padding_s"))
@@ -41,32 +47,32 @@ def gpu_time(steps: Columns, context: RunContext) -> dict[str, float]:
     again = steps["recomputed_tokens"]
     _refuse(again > prefilled + decoded, steps, "more tokens recomputed than computed")
     again_decoding = np.maximum(again - prefilled, 0)  # the last of them may be alone in a decode-like chunk
-    per_replica_s = {
-        "prefill": exact_sum(per_token * (prefilled - again + again_decoding)),
-        "decode": exact_sum(per_token * (decoded - again_decoding)),
-        "recomputed": exact_sum(per_token * again),
-        "padding": exact_sum(padding) + exact_sum(per_token * (steps["padding_tokens"] * count)),
-        "communication": exact_sum(comm),
-        "host": exact_sum(host),
-        "transfer": exact_sum(transfer),
-        "window": exact_sum(steps["window_s"]),
-        "starved": exact_sum(_idle(steps, context)) - exact_sum(steps["window_s"]),
+    gpus = of_replica(context.replicas, "gpus", steps)
+    window = exact_sum(steps["window_s"] * gpus)
+    held = held_s(context.lives, of_replica(context.replicas, "gpus", context.lives))
+    seconds = {
+        "prefill": exact_sum(per_token * (prefilled - again + again_decoding) * gpus),
+        "decode": exact_sum(per_token * (decoded - again_decoding) * gpus),
+        "recomputed": exact_sum(per_token * again * gpus),
+        "padding": exact_sum(padding * gpus) + exact_sum(per_token * (steps["padding_tokens"] * count) * gpus),
+        "communication": exact_sum(comm * gpus),
+        "host": exact_sum(host * gpus),
+        "transfer": exact_sum(transfer * gpus),
+        "window": window,
+        "starved": exact_sum(_idle(steps, context)) - window,
+        **{state: exact_sum(held[context.lives["state"] == LIFE.index(state)]) for state in ("loading", "down")},
     }
-    seconds = {name: value * context.gpus_per_replica for name, value in per_replica_s.items()}
     check_gpu_time(seconds, context)
     return seconds
 
 
 def check_gpu_time(seconds: dict[str, float], context: RunContext) -> None:
-    """Raise InvariantError citing INV-4 unless the buckets are >= 0 and sum to GPUs * makespan (1e-9)."""
-    whole = context.gpus * context.makespan_s
+    """Raise InvariantError citing INV-4 unless the buckets are >= 0 and sum to the time that GPUs were held (1e-9)."""
+    whole = exact_sum(held_s(context.lives, of_replica(context.replicas, "gpus", context.lives)))
     total = sum(seconds.values())
     slack = _TOLERANCE * max(whole, abs(total))
     if abs(total - whole) > slack:
-        raise InvariantError(
-            f"INV-4: GPU time adds up to {total!r} GPU-seconds, but {context.gpus} GPUs ran for "
-            f"{context.makespan_s!r} s, which is {whole!r}"
-        )
+        raise InvariantError(f"INV-4: GPU time adds up to {total!r} GPU-seconds, but the GPUs were held for {whole!r}")
     for name, value in seconds.items():
         if value < -slack:
             raise InvariantError(f"INV-4: the {name} bucket holds {value!r} GPU-seconds, less than none")
@@ -84,22 +90,33 @@ def fractions(seconds: dict[str, float]) -> dict[str, float]:
 
 
 def _idle(steps: Columns, context: RunContext) -> Floats:
-    """Every gap between rows of one replica, and before its first and after its last, in seconds."""
+    """Every gap between rows in a stretch of serving, and before its first and after its last, in GPU-seconds."""
     order = np.lexsort((steps["start_s"], steps["replica"]))
     replica, start, end = (steps[name][order] for name in ("replica", "start_s", "end_s"))
-    first = np.ones(len(order), dtype=bool)
-    first[1:] = replica[1:] != replica[:-1]
-    last = np.roll(first, -1)
-    gap_before = start - np.where(first, 0.0, np.roll(end, 1))
-    gap_after = (context.makespan_s - end)[last]
     slack = -_TOLERANCE * max(context.makespan_s, 1.0)
-    _refuse(gap_before < slack, {n: c[order] for n, c in steps.items()}, "rows of one replica overlap")
-    if (gap_after < slack).any():
-        raise InvariantError(f"INV-4: a step ends after the makespan of {context.makespan_s!r} s")
-    unused = context.replicas - int(first.sum())
-    if unused < 0:
-        raise InvariantError(f"INV-4: steps of {int(first.sum())} replicas, but there are {context.replicas}")
-    return np.concatenate([gap_before, gap_after, np.full(unused, context.makespan_s)])
+    stretches = serving(context.lives)
+    gpus = of_replica(context.replicas, "gpus", stretches)
+    gaps = []
+    seen = 0
+    for one, begin_s, end_s, weight in zip(
+        *(stretches[name].tolist() for name in ("replica", "start_s", "end_s")), gpus.tolist(), strict=True
+    ):
+        first, last = np.searchsorted(replica, [one, one + 1])
+        first, last = first + np.searchsorted(start[first:last], [begin_s, end_s])
+        seen += int(last - first)
+        mine = np.concatenate((start[first:last], [end_s])) - np.concatenate(([begin_s], end[first:last]))
+        wrong = np.flatnonzero(mine < slack)
+        if wrong.size == 1 and wrong[0] == last - first:
+            raise InvariantError(f"INV-4: a step of replica {one} ends after {end_s!r} s, when it served no more")
+        if wrong.size:
+            _refuse(np.arange(len(order)) == first + wrong[0], {n: c[order] for n, c in steps.items()}, _OVERLAP)
+        gaps.append(mine * weight)
+    if seen != len(order):
+        raise InvariantError(f"INV-4: {len(order) - seen} rows lie where their replica did not serve")
+    return np.concatenate(gaps) if gaps else np.zeros(0)
+
+
+_OVERLAP = "rows of one replica overlap"
 
 
 def _refuse(wrong: NDArray[Any], steps: Columns, what: str) -> None:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from sim.metrics.answers import all_answers
 from sim.metrics.context import Columns, RunContext
 from sim.metrics.fairness import fairness
+from sim.metrics.fleet import peak_gpus
 from sim.metrics.gpu_time import fractions, gpu_time
 from sim.metrics.invariants import check_causality, littles_law
 from sim.metrics.latency import completed, given_up, itl_statistics, latency_columns
@@ -49,8 +50,8 @@ def summarize(
         "backend": "servecast",
         "model_id": context.model,
         "gpu": context.gpu,
-        "gpus": context.gpus,
-        "replicas": context.replicas,
+        "gpus": peak_gpus(context.replicas, context.lives),
+        "replicas": len(context.replicas["gpus"]),
         "provenance": context.provenance,
         "saturated": verdict.saturated,
     }

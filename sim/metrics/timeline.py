@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from sim.metrics.context import Columns, Floats, RunContext
+from sim.metrics.fleet import held_between, of_replica, serving
 from sim.metrics.series import RowIntegrator, requests_between, system_intervals
 from sim.metrics.utilisation import kv_blocks_mean
 
@@ -31,8 +32,10 @@ def timeline(requests: Columns, steps: Columns, context: RunContext) -> pd.DataF
     duration = steps["end_s"] - steps["start_s"]
     running = rows.amounts(steps["running"] * duration) / width
     in_system = requests_between(arrival, leave, edges) / width
-    busy = rows.amounts(duration) / (width * context.replicas)
-    kv_used = rows.amounts(kv_blocks_mean(steps, context) * duration) / (width * context.replicas)
+    up = serving(context.lives)
+    replicas_up = held_between(up, np.ones(len(up["replica"])), edges)
+    capacity = held_between(up, of_replica(context.replicas, "kv_blocks", up), edges)
+    kv_used = rows.amounts(kv_blocks_mean(steps, context) * duration)
     return pd.DataFrame(
         {
             "time_s": edges[:-1],
@@ -40,13 +43,18 @@ def timeline(requests: Columns, steps: Columns, context: RunContext) -> pd.DataF
             "arrivals_per_s": np.histogram(requests["arrival_s"], edges)[0] / width,
             "queue_depth": np.maximum(in_system - running, 0.0),
             "running": running,
-            "kv_used_fraction": kv_used / context.kv_blocks,
+            "kv_used_fraction": _share(kv_used, capacity),
             "prefill_tokens_per_s": rows.amounts(steps["prefill_tokens"] * steps["steps"]) / width,
             "output_tokens_per_s": rows.counts(steps["sampled"]) / width,
-            "gpu_busy_fraction": np.clip(busy, 0.0, 1.0),
+            "gpu_busy_fraction": np.clip(_share(rows.amounts(duration), replicas_up), 0.0, 1.0),
             **_ttft_percentiles(requests, edges),
         }
     )
+
+
+def _share(used: Floats, of: Floats) -> Floats:
+    """A share of what there was in each bucket; 0 of nothing."""
+    return np.divide(used, of, out=np.zeros(len(of)), where=of > 0)
 
 
 def _edges(horizon_s: float, requests: int) -> Floats:

@@ -4,8 +4,10 @@ import math
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sim.metrics.context import Columns, Floats, RunContext
+from sim.metrics.fleet import held_s, of_replica
 from sim.metrics.gpu_time import busy_s
 from sim.metrics.numbers import exact_sum, ratio
 from sim.metrics.series import peak, requests_between, system_intervals
@@ -22,8 +24,9 @@ def engine_load(requests: Columns, steps: Columns, context: RunContext) -> dict[
     busy = busy_s(steps)
     step_count = int(steps["steps"].sum())
     seated = exact_sum(steps["running"] * duration)
-    kv_capacity = context.kv_blocks
-    kv_held = exact_sum(kv_blocks_mean(steps, context) * duration)
+    block_size = of_replica(context.replicas, "block_size", steps)
+    kv_capacity = of_replica(context.replicas, "kv_blocks", steps)
+    kv_blocks = kv_blocks_mean(steps, context) * duration
     tokens = int(((steps["prefill_tokens"] + steps["decodes"]) * steps["steps"]).sum())
     arrival, leave = system_intervals(requests, context.makespan_s)
     until = np.array([0.0, max(context.makespan_s, 0.0)])
@@ -41,11 +44,11 @@ def engine_load(requests: Columns, steps: Columns, context: RunContext) -> dict[
         "batch_size_peak": int(steps["running"].max(initial=0)),
         "queue_depth_mean": ratio(max(0.0, in_system - seated), context.makespan_s),
         "queue_depth_peak": waiting,
-        "kv_occupancy_mean": ratio(kv_held, busy * kv_capacity),
-        "kv_occupancy_peak": ratio(int(steps["kv_used_blocks"].max(initial=0)), kv_capacity),
-        "kv_unused_share": 1.0 - ratio(exact_sum(kv_tokens_mean(steps) * duration), kv_held * context.block_size),
-        "kv_blocks_per_replica": kv_capacity,
-        "block_size": context.block_size,
+        "kv_occupancy_mean": ratio(exact_sum(kv_blocks), exact_sum(kv_capacity * duration)),
+        "kv_occupancy_peak": float((steps["kv_used_blocks"] / kv_capacity).max(initial=0.0)),
+        "kv_unused_share": 1.0 - ratio(exact_sum(kv_tokens_mean(steps) * duration), exact_sum(kv_blocks * block_size)),
+        "kv_blocks_per_replica": _same(context.replicas["kv_blocks"]),
+        "block_size": _same(context.replicas["block_size"]),
         "preemptions": int(requests["preemptions"].sum()),
         "preempted_requests": int((requests["preemptions"] > 0).sum()),
         "recomputed_tokens": int(steps["recomputed_tokens"].sum()),
@@ -55,15 +58,20 @@ def engine_load(requests: Columns, steps: Columns, context: RunContext) -> dict[
     }
 
 
+def _same(column: NDArray[Any]) -> int | None:
+    """The value that all replicas have, None where they differ."""
+    values = np.unique(column)
+    return int(values[0]) if len(values) == 1 else None
+
+
 def kv_blocks_mean(steps: Columns, context: RunContext) -> Floats:
     """Mean KV blocks held during each row, from the count at its end.
 
     A row of k decode steps adds one token a step to each request, so its requests held on average
     decodes * (k - 1) / 2 tokens less than at the end.
     """
-    if not context.kv_grows:
-        return steps["kv_used_blocks"].astype(np.float64)
-    growing = steps["decodes"] * (steps["steps"] - 1) / (2 * context.block_size)
+    per_block = of_replica(context.replicas, "kv_grows", steps) / of_replica(context.replicas, "block_size", steps)
+    growing = steps["decodes"] * (steps["steps"] - 1) / 2 * per_block
     mean: Floats = np.maximum(steps["kv_used_blocks"] - growing, 0.0)
     return mean
 
@@ -80,12 +88,9 @@ def kv_transfers(context: RunContext) -> dict[str, int] | None:
     `host_hit_tokens` and `disk_hit_tokens` are prefixes that were loaded instead of computed, `kept_tokens` went to
     the host when the GPU evicted them. `recomputed_instead` preemptions found no room in the swap space.
     """
-    counts = dict(context.counters)
-    if "swapped_out_blocks" not in counts:
+    if "swapped_out_tokens" not in context.counters:
         return None
-    blocks = {name: count for name, count in counts.items() if name.endswith("_blocks")}
-    tokens = {name.replace("_blocks", "_tokens"): count * context.block_size for name, count in blocks.items()}
-    return tokens | {"recomputed_instead": counts["recomputed_instead"]}
+    return {name: n for name, n in context.counters.items() if name.endswith("_tokens") or name == "recomputed_instead"}
 
 
 def prefix_cache_hit_rate(requests: Columns) -> float:
@@ -102,32 +107,37 @@ def model_utilisation(steps: Columns, context: RunContext) -> dict[str, float]:
     peaks or without the work of each row.
     """
     result = {}
-    for name, work, peak_rate in (
-        ("mfu", context.step_flops, context.peak_flops),
-        ("mbu", context.step_bytes, context.peak_bytes_per_s),
+    replicas, lives = context.replicas, context.lives
+    busy = (steps["end_s"] - steps["start_s"]) * of_replica(replicas, "gpus", steps)
+    held = held_s(lives, of_replica(replicas, "gpus", lives))
+    for name, work, column in (
+        ("mfu", context.step_flops, "peak_flops"),
+        ("mbu", context.step_bytes, "peak_bytes_per_s"),
     ):
-        done = math.nan if work is None or peak_rate is None else exact_sum(work) / peak_rate
-        result[f"{name}_busy"] = ratio(done, busy_s(steps) * context.gpus_per_replica)
-        result[f"{name}_makespan"] = ratio(done, context.makespan_s * context.gpus)
+        done = math.nan if work is None else exact_sum(work)
+        result[f"{name}_busy"] = ratio(done, exact_sum(busy * of_replica(replicas, column, steps)))
+        result[f"{name}_makespan"] = ratio(done, exact_sum(held * of_replica(replicas, column, lives)))
     return result
 
 
 def cost(requests: Columns, context: RunContext) -> dict[str, float | None]:
     """GPU-hours of the whole run, and their price per million output tokens and per 1000 finished requests.
 
-    All GPUs are paid for from time 0 to the makespan, idle or not, and every generated token counts,
-    measured or not. The prices are None when the GPU has none.
+    GPUs are paid for as long as they are held, idle or not (all of them from time 0 to the makespan unless the
+    cluster changes), and every generated token counts, measured or not. The prices are None when a GPU has none.
     """
-    hours = context.gpus * context.makespan_s / 3600
-    price = context.price_usd_per_gpu_hour
-    if price is None:
+    lives = context.lives
+    held_hours = held_s(lives, of_replica(context.replicas, "gpus", lives)) / 3600
+    hours = exact_sum(held_hours)
+    usd = exact_sum(held_hours * of_replica(context.replicas, "price_usd_per_gpu_hour", lives))
+    if math.isnan(usd):
         unknown = dict.fromkeys(("cost_usd", "usd_per_million_output_tokens", "usd_per_1k_requests"))
         return {"gpu_hours": hours} | unknown
     tokens = int(requests["generated_tokens"].sum())
     finished = int((requests["status"] == "finished").sum())
     return {
         "gpu_hours": hours,
-        "cost_usd": hours * price,
-        "usd_per_million_output_tokens": ratio(hours * price, tokens / 1e6),
-        "usd_per_1k_requests": ratio(hours * price, finished / 1e3),
+        "cost_usd": usd,
+        "usd_per_million_output_tokens": ratio(usd, tokens / 1e6),
+        "usd_per_1k_requests": ratio(usd, finished / 1e3),
     }

@@ -10,6 +10,8 @@ GPU_TIME = {
     "transfer": "#8b5fbf",
     "window": "#009e73",
     "starved": "#c8cdd2",
+    "loading": "#8a9199",
+    "down": "#24292f",
 }
 
 INK = "#24292f"

@@ -1,31 +1,27 @@
 """The replica with the fewest requests in flight."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
 import numpy as np
 
 from sim.request import Request
-from sim.routing import Choose, ReplicaView
+from sim.routing import Candidates, Choose, ReplicaView
+from sim.routing._least import Least
 
 
 @dataclass(frozen=True)
 class LeastOutstanding:
-    """Fewest unfinished requests, waiting and running alike; of equals the first after the last choice.
+    """Fewest unfinished requests, waiting and running alike; of equals the one that was chosen longest ago.
 
-    Without the turning start, light load would all land on the first replica.
+    Were it always the first of them, light load would all land on one replica.
     """
 
-    def start(self, rng: np.random.Generator) -> Choose:
+    def start(self, rng: np.random.Generator, candidates: Candidates) -> Choose:
         """A chooser that starts at the first replica."""
-        first = 0
+        least = Least(candidates, attrgetter("outstanding_requests"))
 
-        def choose(request: Request, replicas: Sequence[ReplicaView]) -> int:
-            nonlocal first
-            loads = [replica.outstanding_requests for replica in replicas]
-            least = min(loads)
-            chosen = loads.index(least, first if least in loads[first:] else 0)
-            first = (chosen + 1) % len(loads)
-            return chosen
+        def choose(request: Request) -> ReplicaView:
+            return least.choose()
 
         return choose

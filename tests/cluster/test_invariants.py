@@ -6,7 +6,8 @@ from hypothesis import given, settings
 
 from sim.errors import ServecastError
 from sim.latency.linear import Linear
-from sim.metrics import RunContext, gpu_time
+from sim.metrics import gpu_time
+from sim.metrics.context import context_of
 from sim.request import Request
 from tests.cluster.strategies import LONGEST, Case, cases
 from tests.serving import LinearTimer, engine, serve, table
@@ -41,7 +42,7 @@ def test_requests_tokens_and_time(case: Case) -> None:
     assert (steps["sampled"] * steps["steps"]).sum() == rows["generated_tokens"].sum()
     assert steps["preempted"].sum() == rows["preemptions"].sum()
     # A replica does one thing at a time, and idles only when it holds no request, or holds some back.
-    for replica in range(record.replicas):
+    for replica in range(len(record.replicas["pool"])):
         mine = steps["replica"] == replica
         start, end = steps["start_s"][mine], steps["end_s"][mine]
         assert (end > start).all()
@@ -53,25 +54,26 @@ def test_requests_tokens_and_time(case: Case) -> None:
             held = (rows["replica"] == replica) & (reached_s < idle_to - 1e-9) & (rows["finish_s"] > reached_s + 1e-9)
             assert idle_to - idle_from < 1e-9 or (rows["finish_s"][held] <= idle_from).all()
     # INV-4: gpu_time raises unless every second of every replica is in one bucket.
-    context = RunContext(record.replicas, 1, record.kv_blocks, record.block_size, record.makespan_s)
+    context = context_of(record)
     seconds = gpu_time(steps, context)
     assert (seconds["window"] > 0) == bool((steps["window_s"] > 0).any())
     # Steps wait for what moved, and for nothing else.
     link, moved = case.options["host_link"], record.counters
-    if "swapped_out_blocks" in moved:
-        swapped = moved["swapped_out_blocks"] + moved["swapped_in_blocks"]
-        over_link = swapped + moved["host_hit_blocks"] + moved["disk_hit_blocks"]
-        least_s = over_link * link.bytes_per_block / link.bytes_per_s
-        most_s = least_s + moved["disk_hit_blocks"] * link.bytes_per_block / link.disk_bytes_per_s
+    if "swapped_out_tokens" in moved:
+        bytes_per_token = link.bytes_per_block / record.replicas["block_size"][0]
+        swapped = moved["swapped_out_tokens"] + moved["swapped_in_tokens"]
+        over_link = swapped + moved["host_hit_tokens"] + moved["disk_hit_tokens"]
+        least_s = over_link * bytes_per_token / link.bytes_per_s
+        most_s = least_s + moved["disk_hit_tokens"] * bytes_per_token / link.disk_bytes_per_s
         assert least_s - 1e-9 <= seconds["transfer"] <= most_s + 1e-9
-        assert moved["swapped_in_blocks"] <= moved["swapped_out_blocks"]
+        assert moved["swapped_in_tokens"] <= moved["swapped_out_tokens"]
     else:
         assert seconds["transfer"] == 0
     # Every gap between two tokens of a measured request is in the histogram.
     window = accepted & rows["measured"]
     assert record.itl_counts.sum() == np.maximum(rows["generated_tokens"][window] - 1, 0).sum()
     # INV-2 held at the end (simulate checks it); blocks used never exceed the capacity.
-    assert (steps["kv_used_blocks"] <= record.kv_blocks).all()
+    assert (steps["kv_used_blocks"] <= record.replicas["kv_blocks"][steps["replica"]]).all()
 
 
 def test_a_recomputed_token_that_looks_like_a_decode() -> None:

@@ -10,13 +10,15 @@ from hypothesis import strategies as st
 from sim import run
 from sim.batching.vllm_v1 import VllmV1
 from sim.choice import name_of, options
+from sim.cluster.pool import Pool
 from sim.cluster.simulate import simulate
 from sim.engine import EngineLimits
 from sim.errors import ServecastError
 from sim.kvcache.paged import Paged
 from sim.latency.drafting import DraftingTimer, FlatDrafter, ModelDrafter
 from sim.latency.linear import Linear
-from sim.metrics import RunContext, gpu_time
+from sim.metrics import gpu_time
+from sim.metrics.context import context_of
 from sim.models.shape import BatchShape
 from sim.ordering.fcfs import Fcfs
 from sim.record import Record
@@ -96,11 +98,10 @@ STEP_S, COST = 0.01, 0.1
 def simulated(answers: int, drafts: int, rate: float, count: int = 40, **limits: Any) -> Record:
     """Requests of one prompt token, one after another, each with the same answer."""
     step = Linear(base_s=STEP_S, per_prefill_token_s=0, per_decode_s=0).build()
+    timer = DraftingTimer(step, FlatDrafter(COST * STEP_S, drafts))
     return simulate(
         table(np.zeros(count), 1, answers),
-        replicas=1,
-        make_engine=lambda: engine(drafts, rate, **({"max_num_seqs": 1} | limits)),
-        timer=DraftingTimer(step, FlatDrafter(COST * STEP_S, drafts)),
+        [Pool(lambda: engine(drafts, rate, **({"max_num_seqs": 1} | limits)), timer)],
         router=RoundRobin(),
         seed=0,
     )
@@ -126,7 +127,7 @@ def test_books_balance() -> None:
     refused = steps["padding_tokens"].sum()
     checked = computed - 40 + refused  # the prompt's token aside
     assert checked == 4 * (len(steps["steps"]) - 40)
-    context = RunContext(1, 1, record.kv_blocks, record.block_size, record.makespan_s)
+    context = context_of(record)
     assert gpu_time(steps, context)["padding"] == pytest.approx(
         refused / (computed + refused) * record.makespan_s, rel=0.05
     )  # fmt: skip

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.metrics import Columns, RunContext
+from sim.metrics.context import UNKNOWN, uniform
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,10 @@ def steps_table(rows: int, **columns: object) -> dict[str, NDArray]:
 
 
 def context(makespan_s: float, **facts: object) -> RunContext:
-    known: dict = {"replicas": 1, "gpus_per_replica": 1, "kv_blocks": 1000, "block_size": 16}
-    return RunContext(makespan_s=makespan_s, **(known | facts))
+    """One replica, or as many as told, with these facts of the GPU and of the run."""
+    gpu: dict = {"replicas": 1, "kv_blocks": 1000, "block_size": 16}
+    gpu |= {name: facts.pop(name) for name in (*gpu, "gpus", *UNKNOWN) if name in facts}
+    return RunContext(**uniform(makespan_s=makespan_s, **gpu), **facts)
 
 
 def fifo(arrival: NDArray[np.float64], service: NDArray[np.float64], decode_steps: int = 10) -> Tables:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from sim.metrics import RunContext, Slo, check_littles_law, gpu_time, littles_law, summarize, timeline
+from sim.metrics.context import uniform
 from tests.metrics.queues import Tables, context, itl_histogram, requests_table, steps_table
 
 
@@ -44,7 +45,7 @@ def three() -> Tables:
     )
     facts = context(
         5.5,
-        gpus_per_replica=2,
+        gpus=2,
         kv_blocks=20,
         slo=Slo(ttft_s=1.2, tpot_s=0.6),
         price_usd_per_gpu_hour=3.6,
@@ -109,6 +110,8 @@ def test_gpu_time(three: Tables) -> None:
             "transfer": 0.0,
             "host": 2 * 0.45,
             "starved": 2 * 1.5,
+            "loading": 0.0,
+            "down": 0.0,
         }
     )
 
@@ -165,7 +168,7 @@ def test_timeline(three: Tables) -> None:
 
 
 def test_without_slo_price_and_peaks_the_figures_are_none(three: Tables) -> None:
-    bare = RunContext(replicas=1, gpus_per_replica=2, kv_blocks=20, block_size=16, makespan_s=5.5)
+    bare = RunContext(**uniform(1, 5.5, gpus=2, kv_blocks=20, block_size=16))
     summary = summarize(three.requests, three.steps, three.bins, three.counts, bare)
     for name in ("request_goodput", "slo", "slo_attainment", "mfu_busy", "mbu_makespan", "cost_usd"):
         assert summary[name] is None, name

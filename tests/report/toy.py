@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from sim.metrics import RunContext
-from tests.metrics.queues import Tables, itl_histogram, requests_table, steps_table
+from tests.metrics.queues import Tables, context, itl_histogram, requests_table, steps_table
 
 
 def serve(
@@ -32,13 +31,13 @@ def serve(
             fresh.append(queue)
             queue += 1
         tokens, decodes = int(prompt[fresh].sum()), len(running)
-        context = int((prompt[running] + got[running]).sum())
+        attended = int((prompt[running] + got[running]).sum())
         padding = 0.0 if fresh else 2e-6 * (-decodes % 8)
-        lasts = 2e-3 + 4e-3 + 2.2e-5 * (tokens + decodes) + 2.5e-8 * context + padding
+        lasts = 2e-3 + 4e-3 + 2.2e-5 * (tokens + decodes) + 2.5e-8 * attended + padding
         seated = running + fresh
         blocks = int((-(-(prompt[seated] + got[seated] + 1) // 16)).sum())
         scheduled[fresh] = now
-        rows.append((now, now + lasts, tokens, len(fresh), decodes, len(seated), blocks, padding, context))
+        rows.append((now, now + lasts, tokens, len(fresh), decodes, len(seated), blocks, padding, attended))
         now += lasts
         first[fresh] = now
         gaps += [lasts] * decodes
@@ -65,11 +64,7 @@ def serve(
         comm_s=4e-4,
     )
     known = {
-        "replicas": 1,
-        "gpus_per_replica": 1,
         "kv_blocks": kv_blocks,
-        "block_size": 16,
-        "makespan_s": now,
         "model": "llama-3.1-8b",
         "gpu": "h100-sxm",
         "provenance": "datasheet roofline, not measured",
@@ -79,7 +74,7 @@ def serve(
         "step_flops": 16e9 * (tokens_ + decodes_),
         "step_bytes": 16e9 + 131072.0 * context_,
     }
-    return Tables(requests, steps, *itl_histogram(np.array(gaps)), RunContext(**(known | facts)))
+    return Tables(requests, steps, *itl_histogram(np.array(gaps)), context(now, **(known | facts)))
 
 
 def chat(rate_per_s: float, n: int, seed: int = 1, **facts: object) -> Tables:

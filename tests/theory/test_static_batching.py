@@ -7,7 +7,8 @@ from sim.batching.dynamic_window import DynamicWindow
 from sim.batching.one_at_a_time import OneAtATime
 from sim.batching.static import Static
 from sim.latency.linear import Linear
-from sim.metrics import RunContext, gpu_time
+from sim.metrics import gpu_time
+from sim.metrics.context import context_of
 from sim.record import Record
 from tests.serving import serve, table
 
@@ -15,7 +16,7 @@ ONE_SECOND = Linear(base_s=1.0, per_prefill_token_s=0, per_decode_s=0).build()
 
 
 def buckets(record: Record) -> dict[str, float]:
-    return gpu_time(record.steps, RunContext(1, 1, record.kv_blocks, record.block_size, record.makespan_s))
+    return gpu_time(record.steps, context_of(record))
 
 
 @pytest.mark.parametrize("size", [1, 2, 8])

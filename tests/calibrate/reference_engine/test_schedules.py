@@ -15,6 +15,7 @@ from calibrate.reference_engine.model import Transformer
 from calibrate.reference_engine.runner import PassTimes, Runner, RunnerLimits
 from calibrate.validation.simulated import LoggedTimer
 from sim.batching.vllm_v1 import VllmV1
+from sim.cluster.pool import Pool
 from sim.cluster.simulate import simulate
 from sim.engine import Engine, EngineLimits
 from sim.metrics import requests_frame
@@ -127,9 +128,7 @@ def assert_decided_alike(case: Case, log: ServingLog) -> None:
     arrivals, prompts, outputs = np.array(case.requests).T
     record = simulate(
         RequestTable(arrivals / 1024, prompts, outputs, np.zeros_like(prompts)),  # no rounding of 1/1024 s
-        replicas=1,
-        make_engine=lambda: Engine(case.limits, VllmV1(), Fcfs()),
-        timer=timer,
+        [Pool(lambda: Engine(case.limits, VllmV1(), Fcfs()), timer)],
         router=RoundRobin(),
         seed=0,
         fast_forward=False,

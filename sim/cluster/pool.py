@@ -1,0 +1,43 @@
+"""What a replica is made of."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sim.cluster.host_link import HostLink
+from sim.engine import Engine
+from sim.errors import ServecastError
+from sim.latency import StepTimer
+from sim.latency.first_use import FirstUse
+
+
+def nothing_to_compile() -> FirstUse | None:
+    """A replica that has served before."""
+    return None
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Replicas of one kind, and how many there are at the start.
+
+    A request reaches an engine's queue `request_overhead_s` after it was sent there, and the tokens of a step reach
+    their clients `output_overhead_s` after its end for each of them. `host_link` is needed by a KV cache that moves
+    blocks to the host's memory. `decide_ahead` is asynchronous scheduling: a step is decided while the one before it
+    is under way. `make_first_use` says what a fresh replica still has to compile.
+    """
+
+    make_engine: Callable[[], Engine]
+    timer: StepTimer
+    name: str = ""
+    replicas: int = 1
+    gpus_per_replica: int = 1
+    decide_ahead: bool = False
+    request_overhead_s: float = 0.0
+    output_overhead_s: float = 0.0
+    host_link: HostLink | None = None
+    make_first_use: Callable[[], FirstUse | None] = nothing_to_compile
+
+    def __post_init__(self) -> None:
+        if self.decide_ahead and not getattr(self.make_engine().batching, "decides_ahead", False):
+            raise ServecastError(
+                "this batching cannot decide a step while one is under way: decide_ahead must be False"
+            )

@@ -1,0 +1,105 @@
+"""Replicas of several kinds in one cluster."""
+
+import numpy as np
+import pytest
+
+import sim
+from sim.cluster.pool import Pool
+from sim.cluster.simulate import simulate
+from sim.errors import ScenarioError
+from sim.latency.linear import Linear
+from sim.metrics import gpu_time
+from sim.metrics.context import context_of
+from sim.routing.least_outstanding import LeastOutstanding
+from sim.routing.round_robin import RoundRobin
+from tests.serving import engine, table
+
+FAST, SLOW = (Linear(base_s=step_s, per_prefill_token_s=0, per_decode_s=0).build() for step_s in (0.5, 2.0))
+
+MIXED = {
+    "model": "llama-3.1-8b",
+    "workload": {
+        "arrivals": {"poisson": {"rate_per_s": 4}}, "requests": 80, "prompt_tokens": {"fixed": {"tokens": 400}},
+        "output_tokens": {"fixed": {"tokens": 50}},
+    },
+    "cluster": {
+        "router": "least_outstanding",
+        "pools": {
+            "big": {"gpu": "h100-sxm", "replicas": 2, "gpu_price_per_hour": 4.0},
+            "small": {"gpu": "a100-80g", "engine": {"max_num_seqs": 4}, "gpu_price_per_hour": 1.0},
+        },
+    },
+    "engine": {"max_model_len": 4096},
+}  # fmt: skip
+
+
+def test_two_kinds_take_turns_at_their_own_pace() -> None:
+    """Requests of one prompt and three more tokens each: 4 steps of 0.5 s, and of 2 s plus the pool's overhead."""
+    pools = [
+        Pool(engine, FAST, "fast", gpus_per_replica=2),
+        Pool(engine, SLOW, "slow", request_overhead_s=1.0, gpus_per_replica=4),
+    ]
+    record = simulate(table([0.0, 0.0], 10, 4), pools, router=RoundRobin(), seed=0)
+    assert record.requests["finish_s"].tolist() == [2.0, 9.0]
+    assert record.requests["replica"].tolist() == [0, 1]
+    assert record.lives["end_s"].tolist() == [9.0, 9.0]
+    seconds = gpu_time(record.steps, context_of(record))
+    assert sum(seconds.values()) == pytest.approx(2 * 9 + 4 * 9)
+    assert seconds["starved"] == pytest.approx(2 * 7 + 4 * 1)
+
+
+def test_the_least_loaded_take_turns_among_equals() -> None:
+    """Nobody has anything to do: first each replica in order, then the one that was chosen longest ago."""
+    arrival = np.arange(7) * 10.0
+    record = simulate(table(arrival, 10, 2), [Pool(engine, FAST, replicas=3)], router=LeastOutstanding(), seed=0)
+    assert record.requests["replica"].tolist() == [0, 1, 2, 0, 1, 2, 0]
+
+
+def test_a_mixed_cluster_from_a_scenario() -> None:
+    result = sim.run(MIXED)
+    said = result.scenario.cluster.pools
+    assert (said["big"].engine.max_num_seqs, said["small"].engine.max_num_seqs) == (1024, 4)
+    assert result.record.pools == ("big", "small")
+    assert result.record.replicas["pool"].tolist() == [0, 0, 1]
+    assert result.steps.query("replica == 2")["running"].max() <= 4
+    hours = result.summary["makespan_s"] / 3600
+    assert result.summary["gpu_hours"] == pytest.approx(3 * hours)
+    assert result.summary["cost_usd"] == pytest.approx((2 * 4.0 + 1.0) * hours)
+    again = sim.run(result.scenario)
+    assert again.summary == result.summary
+    assert again.scenario == result.scenario
+
+
+def test_one_pool_alone_is_the_plain_cluster() -> None:
+    flat = {**MIXED, "cluster": {"gpu": "h100-sxm", "replicas": 2}}
+    pooled = {**MIXED, "cluster": {"gpu": "h100-sxm", "pools": {"all": {"replicas": 2}}}}
+    one, other = sim.run(flat), sim.run(pooled)
+    assert one.requests.equals(other.requests)
+    assert one.summary["gpu_time"] == other.summary["gpu_time"]
+
+
+@pytest.mark.parametrize(
+    ("cluster", "words"),
+    [
+        ({"pools": {"a": {"replicas": 2}}}, "cluster: pools.a.gpu is missing"),
+        ({}, "cluster: gpu is missing"),
+        ({"gpu": "h100-sxm", "replicas": 2, "pools": {"a": {}}}, "give each pool its own"),
+        ({"gpu": "h100-sxm", "pools": {"a": {"replica": 2}}}, "cluster.pools.a.replica is not a known key.*'replicas'"),
+        ({"gpu": "h100-sxm", "pools": {"a": {"engine": {"max_num_seq": 2}}}}, "did you mean 'max_num_seqs'"),
+    ],
+)  # fmt: skip
+def test_mistakes_are_answered(cluster: dict, words: str) -> None:
+    with pytest.raises(ScenarioError, match=words):
+        sim.load({**MIXED, "cluster": cluster})
+
+
+def test_a_pool_that_cannot_be_is_named() -> None:
+    pools = {"a": {}, "b": {"tensor_parallel": 3}}
+    with pytest.raises(sim.ServecastError, match=r"pool b, cluster\.tensor_parallel"):
+        sim.run({**MIXED, "cluster": {"gpu": "h100-sxm", "pools": pools}})
+
+
+def test_a_variant_changes_one_pool() -> None:
+    variants = {"more": {"cluster": {"pools": {"small": {"replicas": 5}}}}}
+    pools = sim.load({**MIXED, "variants": variants}).variant("more").cluster.pools
+    assert (pools["small"].replicas, pools["small"].engine.max_num_seqs, pools["big"].replicas) == (5, 4, 2)
