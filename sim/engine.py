@@ -73,9 +73,16 @@ class Engine:
         """True when nothing runs and nothing waits."""
         return not self.running and not self.waiting
 
+    @property
+    def longest_prompt(self) -> int:
+        """Tokens of the longest prompt that is not rejected: an answer must have room within `max_model_len`."""
+        longest = self.limits.max_model_len - 1
+        refuses = getattr(self.batching, "refuses_long_prompts", False)
+        return min(longest, self.limits.token_budget) if refuses else longest
+
     def accepts(self, request: Request) -> bool:
-        """Whether the prompt leaves room for an answer within `max_model_len`."""
-        return request.prompt_tokens < self.limits.max_model_len
+        """Whether the prompt is not too long."""
+        return request.prompt_tokens <= self.longest_prompt
 
     def add(self, request: Request) -> bool:
         """Put an arriving request in the queue; True when it may change a run of steady steps."""

@@ -41,13 +41,22 @@ def merge(model: type[BaseModel], layers: Sequence[Mapping[str, Any]]) -> dict[s
     """The layers laid over each other, later ones on top, along the fields of `model`.
 
     Sections merge key by key. A choice is replaced, but keeps its parameters where the upper layer names the
-    same option. Everything else is replaced.
+    same option. Everything else is replaced. A key that brings others along (`brings` of a section) takes away what
+    lower layers say of these.
     """
     result: dict[str, Any] = {}
     for layer in layers:
+        for key in brought(model, layer):
+            result.pop(key, None)
         for key, value in layer.items():
             result[key] = _over(_kinds(model, key), result.get(key), value)
     return result
+
+
+def brought(model: type[BaseModel], layer: Mapping[str, Any]) -> list[str]:
+    """Keys that others in the layer bring along, so that lower layers have no say in them."""
+    brings: Mapping[str, Sequence[str]] = getattr(model, "brings", {})
+    return [key for bringer in brings if layer.get(bringer) is not None for key in brings[bringer]]
 
 
 def _over(kinds: list[Any], below: Any, above: Any) -> Any:

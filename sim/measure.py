@@ -208,6 +208,7 @@ def _extrapolated(steps: Columns) -> str:
 
 def _left_out(table: RequestTable, requests: Columns, cluster: Cluster) -> list[str]:
     longest = max(setup.limits.max_model_len for setup in cluster.pools.values())
+    longest_prompt = max(setup.make_engine().longest_prompt for setup in cluster.pools.values())
     rejected = int(np.sum(requests["status"] == "rejected"))
     kept = requests["status"] != "rejected"
     asked = table.output_tokens
@@ -222,7 +223,10 @@ def _left_out(table: RequestTable, requests: Columns, cluster: Cluster) -> list[
             "at the server: latencies are of those that finished"
         )
     if rejected:
-        found.append(f"{rejected} requests rejected: their prompts reach engine.max_model_len ({longest} tokens)")
+        limit = f"reach engine.max_model_len ({longest} tokens)"
+        if longest_prompt < longest - 1:
+            limit = f"are longer than a step of engine.max_num_batched_tokens ({longest_prompt}), and not split"
+        found.append(f"{rejected} requests rejected: their prompts {limit}")
     if truncated:
         found.append(f"{truncated} outputs cut short at engine.max_model_len ({longest} tokens)")
     if table.skipped_rows:

@@ -24,15 +24,9 @@ from sim.latency.first_use import FirstUse, first_use
 from sim.latency.profile import Profile
 from sim.models import Model
 from sim.placement import check_group, load_network, network_names, place
-from sim.scenario import Engine, Scenario
+from sim.scenario import SETTINGS_OF_SOME_BATCHINGS, Engine, Scenario
 from sim.speculating import Speculation, SpeculativeEngine
 from sim.streams import stream
-
-_READ_BY_SOME = (
-    "enable_chunked_prefill", "long_prefill_token_threshold", "long_prefill_token_threshold_adaptive",
-    "scheduler_reserve_full_isl", "watermark",
-)  # fmt: skip
-"""Settings that only some batching policies have: those that name them in `reads`."""
 
 
 @dataclass(frozen=True)
@@ -286,7 +280,7 @@ def _filled(engine: Engine, model: Model, profile: hardware.Profile) -> dict[str
     values: dict[str, Any] = {k: defaults.get(k) if v is None else v for k, v in given.items()}
     values["preset"] = name
     batching = choice.build("sim.batching", values["batching"])
-    ahead, whole_prompts = (getattr(batching, name, False) for name in ("decides_ahead", "whole_prompts"))
+    ahead = getattr(batching, "decides_ahead", False)
     if engine.async_scheduling and not ahead:
         raise ScenarioError(
             f"batching {choice.name_of(batching)} cannot decide a step while one is under way; "
@@ -296,14 +290,18 @@ def _filled(engine: Engine, model: Model, profile: hardware.Profile) -> dict[str
         _refuse_speculation(engine, batching)
         ahead = False
     reads = getattr(batching, "reads", ())
-    for key in _READ_BY_SOME:
+    for key in SETTINGS_OF_SOME_BATCHINGS:
         if key not in reads and given[key] not in (None, defaults.get(key)):
             raise ScenarioError(f"batching {choice.name_of(batching)} knows no {key}; leave it out")
     values["async_scheduling"] = values["async_scheduling"] and ahead
-    splits = values["enable_chunked_prefill"] and not whole_prompts
-    longest = values["max_model_len"] = engine.max_model_len or model.max_position
-    if longest > model.max_position:
-        raise ScenarioError(f"max_model_len {longest} is more than the {model.max_position} positions of {model.name}")
+    # A step must hold the longest prompt where prompts are neither split nor rejected.
+    refuses = getattr(batching, "refuses_long_prompts", False)
+    splits = refuses or (values["enable_chunked_prefill"] and not getattr(batching, "whole_prompts", False))
+    longest = values["max_model_len"] = min(values["max_model_len"] or model.max_position, model.max_position)
+    if (engine.max_model_len or 0) > model.max_position:
+        raise ScenarioError(
+            f"max_model_len {engine.max_model_len} is more than the {model.max_position} positions of {model.name}"
+        )
     if engine.max_num_batched_tokens is None:
         most = min(values["max_num_batched_tokens"], values["max_num_seqs"] * longest)
         values["max_num_batched_tokens"] = most if splits else max(most, longest)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import yaml
 from pydantic import (
@@ -118,8 +118,21 @@ class KVOffload(Section):
         return self
 
 
+SETTINGS_OF_SOME_BATCHINGS = (
+    "enable_chunked_prefill", "long_prefill_token_threshold", "long_prefill_token_threshold_adaptive",
+    "scheduler_reserve_full_isl", "watermark",
+)  # fmt: skip
+"""Settings that only some batching policies have: those that name them in `reads`."""
+
+
 class Engine(Section):
-    """The serving engine: a preset, and what differs from it. Keys without a value take the preset's."""
+    """The serving engine: a preset, and what differs from it. Keys without a value take the preset's.
+
+    A variant (or --set) that names a preset gets that engine's batching and KV cache, whatever the scenario below it
+    says; limits, sizes and times that the scenario sets hold under every preset.
+    """
+
+    brings: ClassVar[dict[str, tuple[str, ...]]] = {"preset": ("batching", "kv_cache", *SETTINGS_OF_SOME_BATCHINGS)}
 
     preset: str | None = None
     """Which engine and version the defaults stand for (`servecast engines` lists them); default: vllm-v1."""
@@ -291,6 +304,11 @@ class Scenario(Section):
                 raise ValueError(f"variant {name!r} cannot have variants of its own")
         return self
 
+    def replaced(self, name: str) -> list[str]:
+        """Engine keys that this scenario sets, and the preset of its variant `name` replaces."""
+        changes = self.variants[name].get("engine") or {}
+        return [key for key in layering.brought(Engine, changes) if getattr(self.engine, key) is not None]
+
     def path(self, text: str) -> Path:
         """`text` as a path: relative ones start from base_dir."""
         return Path(self.base_dir) / Path(text).expanduser()
@@ -356,7 +374,7 @@ def load(
         first.data.setdefault("name", path.stem)
     if isinstance(overrides, str):
         overrides = [overrides]
-    documents = [first, *(document.parse_override(text) for text in overrides)]
+    documents = [first, *sorted((document.parse_override(text) for text in overrides), key=_names_no_preset)]
     if workload is not None:
         for layer in documents:
             layer.data.pop("variants", None)
@@ -395,6 +413,12 @@ def _variant_document(name: str, scenario: Scenario, file: Document) -> Document
     """The changes of one variant, which stand deeper in the file than the keys they change."""
     lines = {path[2:]: line for path, line in file.lines.items() if path[:2] == ("variants", name)}
     return Document(scenario.variants[name], file.source, lines)
+
+
+def _names_no_preset(override: Document) -> bool:
+    """Sort key: overrides are laid over all at once, so a preset comes before what shall differ from it."""
+    engine = override.data.get("engine")
+    return not (isinstance(engine, Mapping) and "preset" in engine)
 
 
 def _checked(documents: list[Document], where: str = "") -> Scenario:

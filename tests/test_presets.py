@@ -59,6 +59,25 @@ def test_whole_prompts_need_steps_that_hold_the_longest(name: str) -> None:
         resolve(scenario(preset=name, max_num_batched_tokens=2048))
 
 
+def test_prompts_that_no_step_holds_are_rejected_as_tensorrt_llm_does() -> None:
+    """Its steps have 8,192 tokens and prompts are whole, although sequences may be 32,768 long."""
+    given = scenario(preset="tensorrt-llm", max_model_len=32768)
+    assert resolve(given).limits.max_num_batched_tokens == 8192
+    prompts = [f"workload.prompt_tokens={{fixed: {{tokens: {tokens}}}}}" for tokens in (8192, 8193)]
+    fits, does_not = (run(given, overrides=["workload.requests=3", prompt]) for prompt in prompts)
+    assert (fits.summary["completed"], does_not.summary["completed"]) == (3, 0)
+    assert any("longer than a step of engine.max_num_batched_tokens (8192)" in text for text in does_not.warnings)
+    split = scenario(preset="tensorrt-llm", batching={"tensorrt_llm": {"enable_chunked_context": True}})
+    assert run(split, overrides=["engine.max_model_len=32768", prompts[1]]).summary["completed"] == 60
+
+
+def test_tgi_serves_4096_tokens_unless_told_otherwise() -> None:
+    engine = resolve(scenario(preset="tgi", max_model_len=None)).scenario.engine
+    assert (engine.max_model_len, engine.max_num_batched_tokens) == (4096, 4145)
+    opt = load({**scenario(preset="tgi").written(), "model": "opt-13b", "engine": {"preset": "tgi"}})
+    assert resolve(opt).scenario.engine.max_model_len == 2048
+
+
 def test_only_engines_that_decide_ahead_do_so() -> None:
     ahead = {name: resolve(scenario(preset=name)).scenario.engine.async_scheduling for name in NAMES}
     assert {name for name, does in ahead.items() if does} == {"vllm-v1", "sglang", "tensorrt-llm"}

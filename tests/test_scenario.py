@@ -181,6 +181,35 @@ def test_variants_are_changes_to_the_base(good: Path) -> None:
         base.variant("smal")
 
 
+def test_a_variants_preset_is_that_preset() -> None:
+    """What the base says of batching and memory goes, what it says of limits stays; the variant's own word counts."""
+    scenario = yaml.safe_load(GOOD) | {
+        "engine": {"batching": "orca", "kv_cache": "contiguous", "watermark": 0.1, "max_num_seqs": 9},
+        "variants": {
+            "other": {"engine": {"preset": "sglang"}},
+            "same": {"engine": {"preset": "vllm-v1"}},
+            "but": {"engine": {"preset": "sglang", "batching": "sarathi"}},
+            "none": {"engine": {"max_num_seqs": 8}},
+        },
+    }
+    base = load(scenario)
+    others, but, none = (base.variant("other"), base.variant("same")), base.variant("but"), base.variant("none")
+    for variant in others:
+        assert (variant.engine.batching, variant.engine.kv_cache, variant.engine.watermark) == (None, None, None)
+        assert variant.engine.max_num_seqs == 9
+    assert type(but.engine.batching).__name__ == "Sarathi" and but.engine.kv_cache is None
+    assert none.engine.batching == base.engine.batching
+    assert base.replaced("other") == ["batching", "kv_cache", "watermark"]
+    assert base.replaced("none") == []
+    # --set is one layer, in whichever order it is written
+    for overrides in (
+        ["engine.preset=sglang", "engine.batching=static"],
+        ["engine.batching=static", "engine.preset=tgi"],
+    ):
+        assert type(load(scenario, overrides).engine.batching).__name__ == "Static"
+    assert load(scenario, ["engine.preset=sglang"]).engine.batching is None
+
+
 def test_written_yaml_loads_to_the_same_scenario(good: Path, tmp_path: Path) -> None:
     scenario = load(good, ["engine.ordering=priority", "latency.linear.base_s=10ms"])
     elsewhere = tmp_path / "a" / "b"

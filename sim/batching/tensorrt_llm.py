@@ -5,7 +5,8 @@ to `max_num_seqs` requests and `max_num_batched_tokens` tokens. `guaranteed_no_e
 that it and all that run may need to their ends can be had: nobody ever loses his. `max_utilization` admits it if its
 prompt's blocks can be had; when a running request then finds none, the latest is paused, to be recomputed. With
 `enable_chunked_context` prompts are cut where the tokens end, at whole blocks; without it a prompt that does not fit
-waits, and all behind it.
+waits, and all behind it, and one that fits no step is rejected. (Under `max_utilization` steps must hold the longest
+sequence here, for who is paused comes back with its answer.)
 
 Source: TensorRT-LLM 1.0, cpp/tensorrt_llm/batch_manager: capacityScheduler.cpp, microBatchScheduler.cpp (chunks
 first come first served). There a request whose first new block is just being computed by another waits a step to
@@ -59,6 +60,11 @@ class TensorrtLlm:
     def whole_prompts(self) -> bool:
         """Without chunks the longest prompt must fit into one step."""
         return not self.enable_chunked_context
+
+    @property
+    def refuses_long_prompts(self) -> bool:
+        """Without chunks, prompts of more tokens than a step are answered with an error."""
+        return self.whole_prompts and self.capacity_scheduler_policy == "guaranteed_no_evict"
 
     def plan(self, engine: Engine) -> StepPlan:
         """Decide the next step."""

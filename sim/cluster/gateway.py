@@ -31,12 +31,12 @@ class Gateway:
         self.delay_s = min(overheads)
         """What all pools take between a request's sending and its queue. A router sees the state after it."""
         self._further_s = {pool.name: pool.request_overhead_s - self.delay_s for pool in fleet.pools}
-        self._longest = max(replica.engine.limits.max_model_len for replica in fleet.replicas)
+        self._longest = max(replica.engine.longest_prompt for replica in fleet.replicas)
         self._same_way = max(overheads) == self.delay_s
 
     def arrive(self, request: Request) -> None:
         """A request is there to be routed."""
-        if request.prompt_tokens >= self._longest:
+        if request.prompt_tokens > self._longest:
             self._leave(request, -1, "rejected", self._env.now)
             return
         replica = self._fleet.replicas[self._choose(request).index]
@@ -48,10 +48,10 @@ class Gateway:
             self._hand_over(request, replica)
 
     def _hand_over(self, request: Request, replica: Replica, _event: simpy.Event | None = None) -> None:
-        room = replica.engine.limits.max_model_len - request.prompt_tokens
-        if room <= 0:
+        if not replica.engine.accepts(request):
             self._leave(request, -1, "rejected", self._env.now)
             return
+        room = replica.engine.limits.max_model_len - request.prompt_tokens
         if request.output_tokens > room:
             request.output_tokens = room
             request.ends_as = "finished"  # cut short before its client has read enough

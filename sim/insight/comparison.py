@@ -194,7 +194,8 @@ def compare(
     if seeds < 1:
         raise ScenarioError(f"--seeds must be at least 1, not {seeds}")
     overrides = [overrides] if isinstance(overrides, str) else list(overrides)
-    named = _named([load(source, overrides) for source in sources], variants)
+    loaded = [load(source, overrides) for source in sources]
+    named = _named(loaded, variants)
     numbers = tuple(range(seeds))
     asked = [(name, number) for name in named for number in numbers]
     scenarios = [named[name].model_copy(update={"seed": named[name].seed + number}) for name, number in asked]
@@ -211,7 +212,7 @@ def compare(
         seeds=tuple(first_seed + number for number in numbers),
         summaries={(name, first_seed + number): _known(outcomes[name, number]) for name in ran for number in numbers},
         failed=failed,
-        notes=tuple(_notes(ran, numbers, outcomes, replications)),
+        notes=(*_replaced(loaded, ran), *_notes(ran, numbers, outcomes, replications)),
         replications=replications,
     )
 
@@ -253,6 +254,12 @@ def _error(name: str, numbers: Sequence[int], outcomes: Mapping[tuple[str, int],
 def _known(outcome: Outcome) -> dict[str, Any]:
     assert outcome.summary is not None
     return outcome.summary
+
+
+def _replaced(loaded: Sequence[Scenario], ran: Sequence[str]) -> Iterable[str]:
+    for name in ran if len(loaded) == 1 else ():
+        if name != BASE and (keys := loaded[0].replaced(name)):
+            yield f"the preset of {name!r} replaces the scenario's {', '.join(f'engine.{key}' for key in keys)}"
 
 
 def _notes(
