@@ -19,6 +19,7 @@ from sim.provenance import versions
 from sim.record import Record
 from sim.resolve import Cluster, Setup, resolve_cluster
 from sim.scenario import Scenario
+from sim.scenario import Slo as Targets
 from sim.workload.table import RequestTable
 
 _FILLING_SHARE = 0.1
@@ -34,12 +35,13 @@ def measure(
     """Simulate; returns the resolved scenario, the record, what the metrics knew, and the summary."""
     cluster = resolve_cluster(scenario)
     said = cluster.scenario
-    table = said.workload.table(said.seed, Path(said.base_dir))
+    table = _with_priorities(said, said.workload.table(said.seed, Path(said.base_dir)))
     record = simulate(
         table,
         cluster.parts(),
         router=said.cluster.router,
         seed=said.seed,
+        models=cluster.models(table.tenants),
         request_timeout_s=said.cluster.request_timeout,
         queue_timeout_s=said.cluster.queue_timeout,
         warmup_s=said.measure.warmup,
@@ -54,6 +56,21 @@ def measure(
     summary["memory_per_gpu"] = memory if said.cluster.pools else memory[""]
     summary["made_with"] = _made_with(cluster, table)
     return said, record, context, summary
+
+
+def _with_priorities(said: Scenario, table: RequestTable) -> RequestTable:
+    """The table with the priorities that the scenario gives its tenants."""
+    given = [said.tenants[name].priority if name in said.tenants else None for name in table.tenants]
+    if all(priority is None for priority in given):
+        return table
+    tenant = np.zeros(len(table), np.int64) if table.tenant is None else table.tenant
+    changes = np.array([priority is not None for priority in given])[tenant]
+    priorities = np.array([priority or 0 for priority in given])[tenant]
+    return replace(table, priority=np.where(changes, priorities, table.priority))
+
+
+def _slo(slo: Targets) -> Slo:
+    return Slo(ttft_s=slo.ttft, tpot_s=slo.tpot, e2e_s=slo.e2el)
 
 
 def _context(cluster: Cluster, table: RequestTable, record: Record) -> RunContext:
@@ -72,7 +89,8 @@ def _context(cluster: Cluster, table: RequestTable, record: Record) -> RunContex
     return context_of(
         record,
         replicas={**record.replicas, **facts},
-        slo=Slo(ttft_s=said.slo.ttft, tpot_s=said.slo.tpot, e2e_s=said.slo.e2el),
+        slo=_slo(said.slo),
+        tenant_slo={name: _slo(tenant.slo) for name, tenant in said.tenants.items()},
         closed_loop=table.closed_loop is not None,
         name=said.name,
         model=_each(setup.model.name for setup in cluster.pools.values()),

@@ -1,12 +1,13 @@
 """From what a scenario says to everything a simulation needs, with every default made explicit."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from sim import choice, hardware, models, preset
+from sim.choice import nearest
 from sim.cluster.host_link import HostLink
 from sim.cluster.pool import Pool
 from sim.engine import Engine as Replica
@@ -109,6 +110,7 @@ class Setup:
             self.make_engine,
             self.timer(),
             name,
+            self.model.name,
             replicas=cluster.replicas,
             gpus_per_replica=self.gpus_per_replica,
             decide_ahead=bool(engine.async_scheduling),
@@ -166,6 +168,27 @@ class Cluster:
     def parts(self) -> list[Pool]:
         """The pools for the simulation."""
         return [setup.pool(name) for name, setup in self.pools.items()]
+
+    def models(self, tenants: Sequence[str]) -> list[str]:
+        """The model that each tenant asks for. Raises ScenarioError where nobody serves it, or nobody is the tenant."""
+        said = self.scenario
+        for name in said.tenants:
+            if name not in tenants:
+                raise ScenarioError(
+                    f"{said.name}, tenants.{name}: the workload has no tenant of that name{nearest(name, tenants)}; "
+                    f"it has {', '.join(tenants)}"
+                )
+        served = {setup.model.name for setup in self.pools.values()}
+        asked = []
+        for name in tenants:
+            model = said.tenants[name].model if name in said.tenants else ""
+            key = f"tenants.{name}.model" if model else "model"
+            with _at(said, key):
+                model = models.load(_named_or_path(said, model or said.model, models.builtin_names())).name
+                if model not in served:
+                    raise ScenarioError(f"no pool serves {model}; pools serve {', '.join(sorted(served))}")
+            asked.append(model)
+        return asked
 
 
 def resolve_cluster(scenario: Scenario) -> Cluster:

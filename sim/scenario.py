@@ -9,14 +9,11 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 import yaml
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     PlainSerializer,
     SerializerFunctionWrapHandler,
     ValidationError,
-    field_validator,
     model_serializer,
     model_validator,
 )
@@ -27,22 +24,8 @@ from sim.document import Document
 from sim.errors import ScenarioError
 from sim.paths import data_dir
 from sim.quantity import Bytes, Seconds
+from sim.section import Count, Section
 from sim.workload.spec import Workload
-
-Count = Annotated[int, Field(ge=1)]
-
-
-class Section(BaseModel):
-    """A part of a scenario: frozen, no unknown keys, and true/false never taken for 1/0."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, use_attribute_docstrings=True)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _no_boolean_numbers(cls, value: Any, info: Any) -> Any:
-        if isinstance(value, bool) and "bool" not in str(cls.model_fields[info.field_name].annotation):
-            raise ValueError("true and false are not meant here")
-        return value
 
 
 class Placement(Section):
@@ -224,7 +207,7 @@ class Cluster(Placement):
     """The server gives up a request that has not finished so long after a replica got it; default: never."""
     queue_timeout: Annotated[Seconds, Field(gt=0)] | None = None
     """The server gives up a request that no step has begun for by then; default: never."""
-    pools: dict[str, Pool] = {}
+    pools: dict[str, Pool] = Field(default={})
     """Replicas of several kinds, by name; what a pool leaves out is as said here. Default: one kind."""
 
     @model_validator(mode="after")
@@ -266,6 +249,17 @@ class Slo(Section):
     """Arrival to last token, with a unit: 30s."""
 
 
+class Tenant(Section):
+    """What holds for the requests of one tenant; the workload says whose each request is."""
+
+    model: str = ""
+    """The model that it asks for, which a pool must serve; default: the scenario's."""
+    slo: Slo = Slo()
+    """Its own latency targets; default: the scenario's."""
+    priority: int | None = None
+    """Its requests' priority: lower is more urgent; default: the workload's."""
+
+
 class Measure(Section):
     """Which requests the statistics count; the others are simulated all the same."""
 
@@ -291,8 +285,10 @@ class Scenario(Section):
     latency: Annotated[Any, Choice("sim.latency")] = "profile"
     """How long a step takes."""
     slo: Slo = Slo()
+    tenants: dict[str, Tenant] = Field(default={})
+    """What differs for some of the workload's tenants, by name."""
     measure: Measure = Measure()
-    variants: dict[str, dict[str, Any]] = {}
+    variants: dict[str, dict[str, Any]] = Field(default={})
     """Changes to this scenario, by name, to be compared with it."""
     base_dir: str = "."
     """The folder that relative paths start from, itself relative to the file's folder."""

@@ -50,7 +50,8 @@ class Fleet:
         self.pools = list(pools)
         self.replicas: list[Replica] = []
         self.pool_of: list[int] = []
-        self.candidates = Candidates()
+        self.serving = {pool.model: Candidates() for pool in self.pools}
+        """Who takes requests, for each model."""
         self._make = make
         self._states: list[tuple[int, int, float]] = []  # replica, what it does from then on, when
 
@@ -60,7 +61,7 @@ class Fleet:
         self.replicas.append(replica)
         self.pool_of.append(pool)
         self.note(replica, "serving", now_s)
-        self.candidates.join(replica)
+        self.serving[self.pools[pool].model].join(replica)
         return replica
 
     def note(self, replica: Replica, state: str, now_s: float) -> None:

@@ -1,6 +1,6 @@
 """What stands before the replicas: it refuses, routes and hands over every request."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import simpy
@@ -20,11 +20,11 @@ class Gateway:
     """Routes requests to replicas; those whose prompt no replica could ever serve are rejected."""
 
     def __init__(
-        self, env: simpy.Environment, fleet: Fleet, choose: Choose, giving_up: GivingUp | None, leave: Leave
+        self, env: simpy.Environment, fleet: Fleet, choosers: Sequence[Choose], giving_up: GivingUp | None, leave: Leave
     ) -> None:
         self._env = env
         self._fleet = fleet
-        self._choose = choose
+        self._choosers = choosers  # by the tenant of a request
         self._giving_up = giving_up
         self._leave = leave
         overheads = [pool.request_overhead_s for pool in fleet.pools]
@@ -39,7 +39,7 @@ class Gateway:
         if request.prompt_tokens > self._longest:
             self._leave(request, -1, "rejected", self._env.now)
             return
-        replica = self._fleet.replicas[self._choose(request).index]
+        replica = self._fleet.replicas[self._choosers[request.tenant](request).index]
         further_s = 0.0 if self._same_way else self._further_s[replica.pool]
         if further_s:
             event = At(self._env, self._env.now + further_s, ARRIVAL_ORDER)

@@ -19,15 +19,17 @@ def nothing_to_compile() -> FirstUse | None:
 class Pool:
     """Replicas of one kind, and how many there are at the start.
 
-    A request reaches an engine's queue `request_overhead_s` after it was sent there, and the tokens of a step reach
-    their clients `output_overhead_s` after its end for each of them. `host_link` is needed by a KV cache that moves
-    blocks to the host's memory. `decide_ahead` is asynchronous scheduling: a step is decided while the one before it
-    is under way. `make_first_use` says what a fresh replica still has to compile.
+    They serve requests for `model`, whatever that is called. A request reaches an engine's queue `request_overhead_s`
+    after it was sent there, and the tokens of a step reach their clients `output_overhead_s` after its end for each of
+    them. `host_link` is needed by a KV cache that moves blocks to the host's memory. `decide_ahead` is asynchronous
+    scheduling: a step is decided while the one before it is under way. `make_first_use` says what a fresh replica
+    still has to compile.
     """
 
     make_engine: Callable[[], Engine]
     timer: StepTimer
     name: str = ""
+    model: str = ""
     replicas: int = 1
     gpus_per_replica: int = 1
     decide_ahead: bool = False

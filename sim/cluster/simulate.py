@@ -28,6 +28,7 @@ def simulate(
     *,
     router: Router,
     seed: int,
+    models: Sequence[str] | None = None,
     warmup_s: float = 0.0,
     cooldown_s: float = 0.0,
     request_timeout_s: float | None = None,
@@ -37,6 +38,7 @@ def simulate(
 ) -> Record:
     """Serve every request and record what happened.
 
+    `models` names the model that each of the table's tenants asks for; otherwise all ask for the first pool's.
     Requests sent in the first `warmup_s`, or in the last `cooldown_s` before the last one is sent, are served but
     not measured. The server gives a request up `request_timeout_s` after a replica got it, or `queue_timeout_s` after
     that if no step has begun for it.
@@ -78,8 +80,12 @@ def simulate(
     for index, pool in enumerate(pools):
         for _ in range(pool.replicas):
             fleet.start(index, env.now)
-    choose = router.start(stream(seed, "router"), fleet.candidates)
-    gateway = Gateway(env, fleet, choose, _giving_up(table, request_timeout_s, queue_timeout_s), leave)
+    routers = {
+        model: router.start(stream(seed, f"router.{model}" if model else "router"), candidates)
+        for model, candidates in fleet.serving.items()
+    }
+    choosers = [routers[model] for model in models or [pools[0].model] * len(table.tenants)]
+    gateway = Gateway(env, fleet, choosers, _giving_up(table, request_timeout_s, queue_timeout_s), leave)
 
     def arrive(request: Request) -> None:
         if closed_loop:

@@ -27,6 +27,11 @@ class Slo:
     tpot_s: float | None = None
     e2e_s: float | None = None
 
+    def under(self, own: "Slo") -> "Slo":
+        """These targets, but for those that a tenant has of its own."""
+        both = {name: getattr(own, name) for name in ("ttft_s", "tpot_s", "e2e_s")}
+        return Slo(**{name: getattr(self, name) if value is None else value for name, value in both.items()})
+
     def targets(self) -> dict[str, float]:
         """The targets that are set, in seconds, by vLLM's names."""
         named = {"ttft": self.ttft_s, "tpot": self.tpot_s, "e2el": self.e2e_s}
@@ -80,6 +85,8 @@ class RunContext:
     counters: Mapping[str, int] = field(default_factory=dict)
     """What was counted beside the tables: tokens whose KV moved between GPU and host."""
     slo: Slo = field(default_factory=Slo)
+    tenant_slo: Mapping[str, Slo] = field(default_factory=dict)
+    """Targets of single tenants, by name, each in place of the run's."""
     closed_loop: bool = False
     """Users wait for answers, so the queue cannot grow without bound."""
     name: str = ""

@@ -23,13 +23,14 @@ and held while it is out of order."""
 _TOLERANCE = 1e-9
 
 
-def gpu_time(steps: Columns, context: RunContext) -> dict[str, float]:
+def gpu_time(steps: Columns, context: RunContext, lives: Columns | None = None) -> dict[str, float]:
     """GPU-seconds per bucket of BUCKETS, over all GPUs as long as they were held.
 
     A row of the steps table lasts end_s - start_s; its host, communication and padding time are
     given per step. What is left is GPU work, split among prefill, decode, recomputed and padding tokens in
     proportion to the tokens computed (a mixed step runs its linear layers once over all of them).
-    Time outside the rows is starved, but for the window before a row. Raises InvariantError citing
+    Time outside the rows is starved, but for the window before a row. `lives` are those of the replicas to look at,
+    when it is not all of them. Raises InvariantError citing
     INV-4 if rows overlap, a row's parts exceed it, or the buckets do not add up to the time that GPUs were held.
     """
     known = len(context.replicas["gpus"])
@@ -49,7 +50,8 @@ def gpu_time(steps: Columns, context: RunContext) -> dict[str, float]:
     again_decoding = np.maximum(again - prefilled, 0)  # the last of them may be alone in a decode-like chunk
     gpus = of_replica(context.replicas, "gpus", steps)
     window = exact_sum(steps["window_s"] * gpus)
-    held = held_s(context.lives, of_replica(context.replicas, "gpus", context.lives))
+    lives = context.lives if lives is None else lives
+    held = held_s(lives, of_replica(context.replicas, "gpus", lives))
     seconds = {
         "prefill": exact_sum(per_token * (prefilled - again + again_decoding) * gpus),
         "decode": exact_sum(per_token * (decoded - again_decoding) * gpus),
@@ -59,16 +61,15 @@ def gpu_time(steps: Columns, context: RunContext) -> dict[str, float]:
         "host": exact_sum(host * gpus),
         "transfer": exact_sum(transfer * gpus),
         "window": window,
-        "starved": exact_sum(_idle(steps, context)) - window,
-        **{state: exact_sum(held[context.lives["state"] == LIFE.index(state)]) for state in ("loading", "down")},
+        "starved": exact_sum(_idle(steps, lives, context)) - window,
+        **{state: exact_sum(held[lives["state"] == LIFE.index(state)]) for state in ("loading", "down")},
     }
-    check_gpu_time(seconds, context)
+    check_gpu_time(seconds, exact_sum(held))
     return seconds
 
 
-def check_gpu_time(seconds: dict[str, float], context: RunContext) -> None:
-    """Raise InvariantError citing INV-4 unless the buckets are >= 0 and sum to the time that GPUs were held (1e-9)."""
-    whole = exact_sum(held_s(context.lives, of_replica(context.replicas, "gpus", context.lives)))
+def check_gpu_time(seconds: dict[str, float], whole: float) -> None:
+    """Raise InvariantError citing INV-4 unless the buckets are >= 0 and sum to `whole`, the time of all GPUs (1e-9)."""
     total = sum(seconds.values())
     slack = _TOLERANCE * max(whole, abs(total))
     if abs(total - whole) > slack:
@@ -89,12 +90,12 @@ def fractions(seconds: dict[str, float]) -> dict[str, float]:
     return {name: ratio(value, total) for name, value in seconds.items()}
 
 
-def _idle(steps: Columns, context: RunContext) -> Floats:
+def _idle(steps: Columns, lives: Columns, context: RunContext) -> Floats:
     """Every gap between rows in a stretch of serving, and before its first and after its last, in GPU-seconds."""
     order = np.lexsort((steps["start_s"], steps["replica"]))
     replica, start, end = (steps[name][order] for name in ("replica", "start_s", "end_s"))
     slack = -_TOLERANCE * max(context.makespan_s, 1.0)
-    stretches = serving(context.lives)
+    stretches = serving(lives)
     gpus = of_replica(context.replicas, "gpus", stretches)
     gaps = []
     seen = 0

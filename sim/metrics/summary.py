@@ -14,6 +14,7 @@ from sim.metrics.gpu_time import fractions, gpu_time
 from sim.metrics.invariants import check_causality, littles_law
 from sim.metrics.latency import completed, given_up, itl_statistics, latency_columns
 from sim.metrics.numbers import describe, json_ready
+from sim.metrics.parts import by_pool, by_tenant
 from sim.metrics.saturation import saturation
 from sim.metrics.starvation import by_group, starvation
 from sim.metrics.throughput import max_output_tokens_per_s, throughput
@@ -69,7 +70,8 @@ def summarize(
         "given_up_output_tokens": int(requests["generated_tokens"][given_up(requests)].sum()),
         **starvation(requests),
         "by_priority": by_group(requests, "priority"),
-        "by_tenant": by_group(requests, "tenant", dict(enumerate(context.tenants))),
+        "by_tenant": by_tenant(requests, latencies, context),
+        "by_pool": by_pool(requests, steps, context),
         "fairness": fairness(requests, context.makespan_s),
         "mean_in_system": law.mean_in_system if law else None,
         "littles_law_relative_error": law.relative_error if law else None,

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.metrics.context import Columns, Floats, RunContext
+from sim.metrics.context import Columns, Floats, RunContext, Slo
 from sim.metrics.latency import completed, given_up
 from sim.metrics.numbers import ratio
 from sim.metrics.series import RowIntegrator, peak
@@ -49,7 +49,8 @@ def slo_attainment(
     """Mask of requests that meet every target, and the share that meets each and all of them.
 
     Shares are of the measured requests; one that did not finish meets nothing. A request of one
-    output token counts as TPOT 0, as in vLLM. Without targets the share is None.
+    output token counts as TPOT 0, as in vLLM. A tenant's own targets count for its requests. Without targets the
+    share is None.
     """
     done = completed(requests)
     observed = {
@@ -57,13 +58,22 @@ def slo_attainment(
         "tpot": np.where(requests["generated_tokens"] > 1, latencies["tpot_s"], 0.0),
         "e2el": latencies["e2e_s"],
     }
-    targets = context.slo.targets()
+    targets = targets_of(requests, context)
     met = {name: done & (observed[name] <= target) for name, target in targets.items()}
     good: NDArray[np.bool_] = np.logical_and.reduce([done, *met.values()])
     if not targets:
         return good, None
     measured = int(requests["measured"].sum())
     return good, {name: ratio(int(mask.sum()), measured) for name, mask in (met | {"all": good}).items()}
+
+
+def targets_of(requests: Columns, context: RunContext) -> dict[str, Floats]:
+    """The targets of each request, in seconds, by vLLM's names; infinite where it has none that another has."""
+    slos = [context.slo.under(context.tenant_slo.get(name, Slo())) for name in context.tenants or ("",)]
+    named = [slo.targets() for slo in slos]
+    known = [name for name in ("ttft", "tpot", "e2el") if any(name in targets for targets in named)]
+    tenant = requests["tenant"]
+    return {name: np.array([targets.get(name, math.inf) for targets in named])[tenant] for name in known}
 
 
 def max_output_tokens_per_s(requests: Columns, steps: Columns) -> float:

@@ -103,3 +103,54 @@ def test_a_variant_changes_one_pool() -> None:
     variants = {"more": {"cluster": {"pools": {"small": {"replicas": 5}}}}}
     pools = sim.load({**MIXED, "variants": variants}).variant("more").cluster.pools
     assert (pools["small"].replicas, pools["small"].engine.max_num_seqs, pools["big"].replicas) == (5, 4, 2)
+
+
+TWO_MODELS = {
+    **MIXED,
+    "workload": {**MIXED["workload"], "tenants": {"chat": 3, "coding": 1}},
+    "tenants": {
+        "chat": {"priority": 1, "slo": {"ttft": "2s"}},
+        "coding": {"model": "qwen3-32b", "slo": {"ttft": "1ms"}},
+    },
+    "cluster": {
+        "gpu": "h100-sxm",
+        "router": "least_outstanding",
+        "pools": {"small": {"replicas": 2}, "large": {"model": "qwen3-32b", "tensor_parallel": 2}},
+    },
+    "slo": {"e2el": "1000s"},
+}
+
+
+def test_tenants_have_their_models_priorities_and_targets() -> None:
+    result = sim.run(TWO_MODELS)
+    requests, summary = result.requests, result.summary
+    chat, coding = (requests[requests["tenant"] == name] for name in ("chat", "coding"))
+    assert len(chat) > 2 * len(coding) > 0
+    assert set(chat["replica"]) == {0, 1}
+    assert set(coding["replica"]) == {2}
+    assert set(chat["priority"]) == {1}
+    assert set(coding["priority"]) == {0}
+    shares = summary["by_tenant"]
+    assert (shares["chat"]["slo_attainment"], shares["coding"]["slo_attainment"]) == (1.0, 0.0)
+    assert summary["slo_attainment"]["all"] == pytest.approx(len(chat) / len(requests))
+    pools = summary["by_pool"]
+    assert pools["small"]["requests"] == len(chat)
+    assert (pools["small"]["gpus"], pools["large"]["gpus"]) == (2, 2)
+    assert sum(pool["cost_usd"] for pool in pools.values()) == pytest.approx(summary["cost_usd"])
+    for name, seconds in summary["gpu_time"]["seconds"].items():
+        told = sum(pool["gpu_time"]["fraction"][name] * pool["gpu_time"]["total_s"] for pool in pools.values())
+        assert told == pytest.approx(seconds, abs=1e-9)
+    assert sim.run(result.scenario).summary == summary
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"tenants": {"chta": {"priority": 1}}}, "tenants.chta: .*did you mean 'chat'"),
+        ({"tenants": {"chat": {"model": "qwen3-8b"}}}, r"tenants\.chat\.model: no pool serves qwen3-8b"),
+        ({"cluster": {"gpu": "h100-sxm", "pools": {"a": {"model": "qwen3-8b"}}}}, "no pool serves"),
+    ],
+)
+def test_a_tenant_whom_nobody_serves_is_named(change: dict, words: str) -> None:
+    with pytest.raises(ScenarioError, match=words):
+        sim.run({**TWO_MODELS, **change})
