@@ -25,13 +25,15 @@ _OTHER_NAMES = {
     "prefix_caching": "engine.enable_prefix_caching",
     "chunked_prefill": "engine.enable_chunked_prefill",
     "speculative_config": "engine.speculative",
+    **{name: f"engine.lora.{name}" for name in ("max_loras", "max_lora_rank", "max_cpu_loras")},
+    **dict.fromkeys(("enable_lora", "lora_config"), "engine.lora"),
+    "lora_modules": "workload.adapters",
     "request_timeout_s": "cluster.request_timeout",
     "e2e": "slo.e2el",
     "itl": "slo.tpot",
 }
 
 _NOT_MODELLED = {
-    **dict.fromkeys(("lora", "enable_lora", "max_loras", "max_lora_rank", "lora_modules"), "LoRA adapters are"),
     **dict.fromkeys(("beam_width", "num_beams", "use_beam_search", "best_of"), "beam search and best-of are"),
 }
 """Keys of engines that users may look for, and what they stand for."""

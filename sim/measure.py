@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from sim.cluster.simulate import simulate
+from sim.errors import ScenarioError
 from sim.latency.curves import Curves
 from sim.metrics import Columns, RunContext, Slo, saturation, summarize
 from sim.metrics.context import UNKNOWN, Floats, context_of
@@ -36,6 +37,7 @@ def measure(
     cluster = resolve_cluster(scenario)
     said = cluster.scenario
     table = _with_priorities(said, said.workload.table(said.seed, Path(said.base_dir)))
+    _refuse_adapters(cluster, table)
     record = simulate(
         table,
         cluster.parts(),
@@ -71,6 +73,25 @@ def _with_priorities(said: Scenario, table: RequestTable) -> RequestTable:
 
 def _slo(slo: Targets) -> Slo:
     return Slo(ttft_s=slo.ttft, tpot_s=slo.tpot, e2e_s=slo.e2el)
+
+
+def _refuse_adapters(cluster: Cluster, table: RequestTable) -> None:
+    """Raise ScenarioError for LoRA adapters that an engine has no place for."""
+    if table.adapter is None:
+        return
+    wanted = len(np.unique(table.adapter[table.adapter >= 0]))
+    for setup in cluster.pools.values():
+        lora = setup.scenario.engine.lora
+        if lora is None:
+            raise ScenarioError(
+                f"{setup.scenario.name}: requests want {wanted} LoRA adapters, and the engine takes none; "
+                "give engine.lora: {max_loras: ...}, or leave out their adapters"
+            )
+        if lora.disk_bytes_per_s is None and lora.host_slots < wanted:
+            raise ScenarioError(
+                f"{setup.scenario.name}, engine.lora: host memory holds {lora.host_slots} of the {wanted} adapters; "
+                "raise max_cpu_loras, or give disk_bytes_per_s, how fast the others are read"
+            )
 
 
 def _context(cluster: Cluster, table: RequestTable, record: Record) -> RunContext:
@@ -165,6 +186,7 @@ def _warnings(cluster: Cluster, table: RequestTable, record: Record, context: Ru
     found = [
         *(_datasheet(setup) for setup in setups),
         *(_left_to_roofline(setup) for setup in setups),
+        *(_unmeasured_adapters(setup, record) for setup in setups),
         _extrapolated(steps),
         *_left_out(table, requests, cluster),
         # A queue that grows for ever takes no time to fill: its requests' lives say nothing about warm-up.
@@ -214,6 +236,16 @@ def _left_to_roofline(setup: Setup) -> str:
         f"{setup.profile.name} has no points of {', '.join(names)}: their times are bytes over its datasheet's "
         "memory bandwidth"
     )
+
+
+def _unmeasured_adapters(setup: Setup, record: Record) -> str:
+    if (
+        not record.counters.get("adapter_loads")
+        or not _uses_profile(setup.scenario)
+        or setup.profile.provenance != "measured"
+    ):
+        return ""
+    return "the kernels of LoRA adapters are not measured: their times are bytes and FLOPs over the datasheet's rates"
 
 
 def _extrapolated(steps: Columns) -> str:

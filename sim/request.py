@@ -13,6 +13,10 @@ Segments = tuple[tuple[Hashable, int], ...]
 Two tokens are equal if and only if their segment's name and their offset in it are."""
 
 
+NO_ADAPTER = -1
+"""The adapter of a request that wants the model as it is."""
+
+
 class Request:
     """One prompt to be read and one answer to be written, with its progress so far.
 
@@ -24,7 +28,7 @@ class Request:
     """
 
     __slots__ = (
-        "arrival_s", "block_keys", "blocks", "cached_tokens", "computed_tokens", "draft_tokens", "ends_as",
+        "adapter", "arrival_s", "block_keys", "blocks", "cached_tokens", "computed_tokens", "draft_tokens", "ends_as",
         "finish_s", "first_token_s", "generated_tokens", "high_water_tokens", "id", "keyed_tokens", "last_token_s",
         "lead", "measured", "output_name", "output_tokens", "patience_s", "pending_tokens", "predicted_tokens",
         "preemptions", "priority", "private_run", "prompt_tokens", "queued_s", "recomputed_tokens", "scheduled_s",
@@ -52,6 +56,7 @@ class Request:
         self.predicted_tokens = output_tokens if predicted_tokens is None else predicted_tokens  # for orders
         self.priority = priority
         self.tenant = tenant  # whose request it is, as an index
+        self.adapter = NO_ADAPTER  # which LoRA adapter it wants, as an index
         self.segments = segments
         self.output_name = output_name  # set when a later prompt repeats this request's output
         self.measured = measured

@@ -3,11 +3,15 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from sim import choice, hardware, models, preset
+from sim.adapterslots import AdapterRoom
+from sim.adapting import LoraEngine
 from sim.choice import nearest
+from sim.cluster.adapter_costs import AdapterCosts
 from sim.cluster.host_link import HostLink
 from sim.cluster.pool import Pool
 from sim.engine import Engine as Replica
@@ -24,7 +28,9 @@ from sim.latency.drafting import DraftingTimer, FlatDrafter, ModelDrafter
 from sim.latency.first_use import FirstUse, first_use
 from sim.latency.profile import Profile
 from sim.models import Model
+from sim.models.lora import adapter_bytes
 from sim.placement import check_group, load_network, network_names, place
+from sim.policies import QueueOrdering
 from sim.scenario import SETTINGS_OF_SOME_BATCHINGS, Engine, Scenario
 from sim.speculating import Speculation, SpeculativeEngine
 from sim.streams import stream
@@ -80,8 +86,9 @@ class Setup:
             self.scenario.cluster.tensor_parallel,
         )
 
-    def timer(self) -> StepTimer:
-        """The step times of one replica."""
+    def timer(self, adapters: int = 0) -> StepTimer:
+        """The step times of one replica, of steps that hold so many LoRA adapters."""
+        lora = self.scenario.engine.lora
         context = TimerContext(
             model=self.model,
             profile=self.profile,
@@ -91,6 +98,8 @@ class Setup:
             max_num_batched_tokens=self.limits.max_num_batched_tokens,
             max_num_seqs=self.limits.max_num_seqs,
             timing=self.timing,
+            adapters=adapters,
+            lora_rank=lora.max_lora_rank if lora else 0,
         )
         timer: StepTimer = self.scenario.latency.build(context)
         if (speculative := self.scenario.engine.speculative) is None:
@@ -118,6 +127,7 @@ class Setup:
             output_overhead_s=engine.host_output_s or 0.0,
             host_link=self.host_link,
             make_first_use=self.make_first_use,
+            adapter_costs=self.adapter_costs,
         )
 
     def make_engine(self) -> Replica:
@@ -125,6 +135,9 @@ class Setup:
         engine: Any = self.scenario.engine  # resolved: no choice is None
         parts = (self.limits, engine.batching, engine.ordering)
         kv_cache = self.kv_cache
+        if (lora := engine.lora) is not None:
+            room = AdapterRoom(lora.max_loras, lora.host_slots, lora.disk_bytes_per_s is not None)
+            return LoraEngine(*parts, kv_cache=kv_cache, room=room)
         if (speculative := engine.speculative) is None:
             return Replica(*parts, kv_cache=kv_cache)
         speculation = Speculation(
@@ -133,6 +146,20 @@ class Setup:
             int(stream(self.scenario.seed, "speculation").integers(1 << 62)),
         )
         return SpeculativeEngine(*parts, kv_cache=kv_cache, speculation=speculation)
+
+    @property
+    def adapter_costs(self) -> AdapterCosts | None:
+        """The time of LoRA adapters; None without them."""
+        lora, tp = self.scenario.engine.lora, self.scenario.cluster.tensor_parallel
+        if lora is None:
+            return None
+        return AdapterCosts(
+            cache(self.timer),
+            adapter_bytes(self.model, lora.adapter_rank, tp),
+            adapter_bytes(self.model, lora.adapter_rank),
+            self.profile.pcie_bandwidth_bytes_per_s * self.profile.derates.link_bandwidth,
+            float(lora.disk_bytes_per_s or "inf"),
+        )
 
     def make_first_use(self) -> FirstUse | None:
         """The kernels that a fresh replica has not compiled yet."""
@@ -222,6 +249,7 @@ def resolve(scenario: Scenario) -> Setup:
     with _at(scenario, "engine"):
         values = _filled(scenario.engine, model, profile)
     draft_model = _draft_model(scenario)
+    slots_bytes = _adapter_slots_bytes(scenario, model)
     memory = split_memory(
         model,
         profile,
@@ -235,6 +263,7 @@ def resolve(scenario: Scenario) -> Setup:
         block_size=values["block_size"],
         num_gpu_blocks=values["num_gpu_blocks_override"],
         draft=draft_model,
+        adapter_bytes=slots_bytes,
     )
     engine = Engine.model_validate(values)
     return Setup(
@@ -275,6 +304,14 @@ def _draft_model(scenario: Scenario) -> Model | None:
     return draft
 
 
+def _adapter_slots_bytes(scenario: Scenario, model: Model) -> int:
+    """Memory of the slots of LoRA adapters, which vLLM makes before it lays out the KV cache."""
+    if (lora := scenario.engine.lora) is None:
+        return 0
+    with _at(scenario, "engine.lora"):
+        return lora.max_loras * adapter_bytes(model, lora.max_lora_rank, scenario.cluster.tensor_parallel)
+
+
 @contextmanager
 def _at(scenario: Scenario, key: str) -> Iterator[None]:
     """Say which key of which scenario an error is about."""
@@ -312,6 +349,8 @@ def _filled(engine: Engine, model: Model, profile: hardware.Profile) -> dict[str
     if engine.speculative is not None:
         _refuse_speculation(engine, batching)
         ahead = False
+    if engine.lora is not None:
+        _refuse_lora(engine, values)
     reads = getattr(batching, "reads", ())
     for key in SETTINGS_OF_SOME_BATCHINGS:
         if key not in reads and given[key] not in (None, defaults.get(key)):
@@ -373,6 +412,17 @@ def _refuse_speculation(engine: Engine, batching: Any) -> None:
         raise ScenarioError(
             "speculative needs the tokens of a step before the next is decided; set async_scheduling to false, or "
             "leave it out"
+        )
+
+
+def _refuse_lora(engine: Engine, values: dict[str, Any]) -> None:
+    if engine.speculative is not None:
+        raise ScenarioError("lora and speculative together are not modelled; leave out one of them")
+    ordering = choice.build("sim.ordering", values["ordering"])
+    if isinstance(ordering, QueueOrdering):
+        raise ScenarioError(
+            f"ordering {choice.name_of(ordering)} has a queue of its own, which cannot pass over requests whose "
+            "adapters are too many; use one with a key, such as fcfs, or leave out lora"
         )
 
 

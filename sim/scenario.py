@@ -84,6 +84,39 @@ class Speculative(Section):
         return self
 
 
+class Lora(Section):
+    """LoRA adapters: how many a batch and the memory hold (vLLM: --enable-lora); who wants which is the workload's."""
+
+    max_loras: Count = 1
+    """Adapters in one batch, each with a slot on the GPU."""
+    max_lora_rank: Literal[1, 8, 16, 32, 64, 128, 256, 320, 512] = 16
+    """The rank that slots have room for, and that is computed."""
+    max_cpu_loras: Count | None = None
+    """Adapters in host memory, those in slots included; default: max_loras."""
+    rank: Count | None = None
+    """The adapters' own rank, which decides what is loaded; default: max_lora_rank."""
+    disk_bytes_per_s: Annotated[Bytes, Field(gt=0)] | None = None
+    """How fast an adapter is read from disk, unpacking included; default: all are in host memory from the start."""
+
+    @property
+    def adapter_rank(self) -> int:
+        """The adapters' own rank."""
+        return self.rank or self.max_lora_rank
+
+    @property
+    def host_slots(self) -> int:
+        """Adapters that host memory has room for."""
+        return self.max_cpu_loras or self.max_loras
+
+    @model_validator(mode="after")
+    def _room(self) -> Self:
+        if self.host_slots < self.max_loras:
+            raise ValueError(f"max_cpu_loras {self.max_cpu_loras} is less than max_loras {self.max_loras}; raise it")
+        if self.adapter_rank > self.max_lora_rank:
+            raise ValueError(f"rank {self.rank} is more than max_lora_rank {self.max_lora_rank}; raise that")
+        return self
+
+
 class KVOffload(Section):
     """Where evicted prefix blocks go, to be loaded instead of computed again; the least recently used leave first."""
 
@@ -165,6 +198,8 @@ class Engine(Section):
     """Number format of the KV cache; auto: as dtype."""
     speculative: Speculative | None = None
     """Speculative decoding; default: none."""
+    lora: Lora | None = None
+    """LoRA adapters; default: the engine takes none."""
     async_scheduling: bool | None = None
     """Decide a step while the one before it runs: hides the host's work; new requests wait one step more."""
     cudagraph_capture_sizes: tuple[Count, ...] | None = None

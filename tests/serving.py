@@ -5,7 +5,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from sim.adapterslots import AdapterRoom
+from sim.adapting import LoraEngine
 from sim.batching.vllm_v1 import VllmV1
+from sim.cluster.adapter_costs import AdapterCosts
 from sim.cluster.pool import Pool
 from sim.cluster.simulate import simulate
 from sim.engine import Batching, Engine, EngineLimits, Ordering, QueueOrdering
@@ -24,28 +27,30 @@ from sim.workload.table import ClosedLoop, RequestTable
 
 def engine(
     ordering: Ordering | QueueOrdering | None = None, group_decodes: bool = True, batching: Batching | None = None,
-    kv_cache: KVCacheChoice | None = None, **limits: Any,
+    kv_cache: KVCacheChoice | None = None, lora: AdapterRoom | None = None, **limits: Any,
 ) -> Engine:  # fmt: skip
     """An engine with plenty of memory, and vLLM's batching, unless told otherwise."""
     limits = {"num_gpu_blocks": 10_001, "max_model_len": 4096, **limits}
-    return Engine(EngineLimits(**limits), batching or VllmV1(), ordering or Fcfs(), group_decodes, kv_cache or Paged())
+    parts = (EngineLimits(**limits), batching or VllmV1(), ordering or Fcfs(), group_decodes, kv_cache or Paged())
+    return Engine(*parts) if lora is None else LoraEngine(*parts, room=lora)
 
 
 def serve(
     table: RequestTable, timer: StepTimer, *, replicas: int = 1, router: Router | None = None,
     ordering: Ordering | QueueOrdering | None = None, batching: Batching | None = None,
     group_decodes: bool = True, kv_cache: KVCacheChoice | None = None, fast_forward: bool = True, seed: int = 0,
-    limits: dict[str, Any] | None = None, **options: Any,
+    limits: dict[str, Any] | None = None, lora: tuple[AdapterRoom, AdapterCosts] | None = None, **options: Any,
 ) -> Record:  # fmt: skip
     """Simulate a table on equal replicas; options are of `Pool` or of `simulate`."""
     pool = {name: options.pop(name) for name in Pool.__dataclass_fields__ if name in options}
+    room, costs = lora or (None, None)
 
     def make() -> Engine:
-        return engine(ordering, group_decodes, batching, kv_cache, **(limits or {}))
+        return engine(ordering, group_decodes, batching, kv_cache, room, **(limits or {}))
 
     return simulate(
         table,
-        [Pool(make, timer, replicas=replicas, **pool)],
+        [Pool(make, timer, replicas=replicas, adapter_costs=costs, **pool)],
         router=router or RoundRobin(),
         seed=seed,
         fast_forward=fast_forward,

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from sim.cluster.adapter_costs import AdapterCosts
 from sim.cluster.host_link import HostLink
 from sim.engine import Engine
 from sim.errors import ServecastError
@@ -23,7 +24,7 @@ class Pool:
     after it was sent there, and the tokens of a step reach their clients `output_overhead_s` after its end for each of
     them. `host_link` is needed by a KV cache that moves blocks to the host's memory. `decide_ahead` is asynchronous
     scheduling: a step is decided while the one before it is under way. `make_first_use` says what a fresh replica
-    still has to compile.
+    still has to compile. `adapter_costs` are for engines that take LoRA adapters, which requests that want some need.
     """
 
     make_engine: Callable[[], Engine]
@@ -37,6 +38,7 @@ class Pool:
     output_overhead_s: float = 0.0
     host_link: HostLink | None = None
     make_first_use: Callable[[], FirstUse | None] = nothing_to_compile
+    adapter_costs: AdapterCosts | None = None
 
     def __post_init__(self) -> None:
         if self.decide_ahead and not getattr(self.make_engine().batching, "decides_ahead", False):

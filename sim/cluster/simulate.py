@@ -10,6 +10,7 @@ from sim.cluster.arrivals import Forecast, closed_loop_arrivals, make_requests, 
 from sim.cluster.fleet import Fleet
 from sim.cluster.gateway import Gateway
 from sim.cluster.giving_up import GivingUp
+from sim.cluster.lora_replica import LoraReplica
 from sim.cluster.pool import Pool
 from sim.cluster.replica import Replica
 from sim.errors import ServecastError
@@ -17,6 +18,7 @@ from sim.record import GapLog, Record, RequestLog, step_columns
 from sim.request import Request
 from sim.routing import Router
 from sim.streams import stream
+from sim.workload.adapting import adapted
 from sim.workload.table import RequestTable
 
 _PROGRESS_EVERY = 256
@@ -50,6 +52,10 @@ def simulate(
     closed_loop = table.closed_loop is not None
     if cooldown_s and closed_loop:
         raise ServecastError("a closed loop has no known last arrival: leave out measure.cooldown")
+    if table.adapter is not None and any(pool.adapter_costs is None for pool in pools):
+        raise ServecastError(
+            "requests want LoRA adapters: their engines must take them, and adapter_costs must be given"
+        )
     env = simpy.Environment()
     log, gaps = RequestLog(len(table)), GapLog()
     left = 0
@@ -71,7 +77,8 @@ def simulate(
     own_forecast = forecast if alone else Forecast()
 
     def make(index: int, pool: Pool) -> Replica:
-        return Replica(
+        kind = Replica if pool.adapter_costs is None else LoraReplica
+        return kind(
             env, index, pool, gaps=gaps, on_end=end, forecast=own_forecast, fast_forward=fast_forward,
             closed_loop=closed_loop,
         )  # fmt: skip
@@ -93,6 +100,8 @@ def simulate(
         gateway.arrive(request)
 
     requests = make_requests(table, warmup_s, cooldown_s)
+    if table.adapter is not None:
+        requests = adapted(requests, table)
     next_of_user: Callable[[float], None] | None = None
     if table.closed_loop is None:
         open_arrivals(env, requests, arrive, gateway.delay_s, forecast)
@@ -110,6 +119,8 @@ def simulate(
     if table.prompts is not None:
         requests_columns["prompt"] = table.prompts[requests_columns["id"]]
     makespan_s = float(np.max(steps["end_s"], initial=0.0))
+    if table.adapter is not None:
+        requests_columns["adapter"] = np.array([*table.adapters, ""])[table.adapter[requests_columns["id"]]]
     return Record(
         requests=requests_columns,
         steps=steps,
@@ -124,6 +135,7 @@ def simulate(
             "engine_steps": sum(replica.log.engine_steps for replica in fleet.replicas),
             "step_rows": len(steps["end_s"]),
             **_transfers(fleet.replicas),
+            **_loads(fleet.replicas),
         },
     )
 
@@ -147,3 +159,10 @@ def _transfers(fleet: list[Replica]) -> dict[str, int]:
                 name, count = name.replace("_blocks", "_tokens"), count * replica.engine.limits.block_size
             totals[name] = totals.get(name, 0) + count
     return totals
+
+
+def _loads(fleet: list[Replica]) -> dict[str, int]:
+    """LoRA adapters that were loaded; nothing where there are none."""
+    loads = [replica.engine.slots.totals for replica in fleet if isinstance(replica, LoraReplica)]
+    names = {"adapter_loads": "to_gpu", "adapter_disk_loads": "from_disk"}
+    return {name: sum(getattr(one, field) for one in loads) for name, field in names.items() if loads}

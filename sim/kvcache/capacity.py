@@ -43,11 +43,12 @@ class MemorySplit:
     block_size: int
     num_gpu_blocks: int
     given_blocks: bool
+    adapter_bytes: int = 0
 
     @property
     def room_bytes(self) -> int:
-        """Memory beside the weights and the libraries: no KV cache is larger, whoever gives its size."""
-        return self.memory_bytes - self.weight_bytes - self.runtime_bytes
+        """Memory beside the weights, adapters and libraries: no KV cache is larger, whoever gives its size."""
+        return self.memory_bytes - self.weight_bytes - self.adapter_bytes - self.runtime_bytes
 
     @property
     def usable_tokens(self) -> int:
@@ -63,6 +64,7 @@ class MemorySplit:
             f"memory of one {self.gpu}     {_gib(self.memory_bytes)}",
             f"x gpu_memory_utilization {self.gpu_memory_utilization:g} = {_gib(budget)}",
             f"- weights of {self.model} in {self.weight_dtype}{share}: {_gib(self.weight_bytes)}",
+            *([f"- slots of LoRA adapters: {_gib(self.adapter_bytes)}"] if self.adapter_bytes else []),
             f"- activations of the largest step: {_gib(self.activation_bytes)}",
             f"- libraries and collectives: {_gib(self.runtime_bytes)}",
             f"= KV cache in {self.kv_dtype}: {_gib(self.kv_bytes)}, in blocks of {each}",
@@ -88,14 +90,15 @@ def split_memory(
     block_size: int = 16,
     num_gpu_blocks: int | None = None,
     draft: Model | None = None,
+    adapter_bytes: int = 0,
 ) -> MemorySplit:
     """Divide a GPU's memory as vLLM does: memory x utilisation - weights - activations - runtime = KV cache.
 
     max_model_len: default is the model's own context length. num_gpu_blocks: the count that a real engine
     logged (null block included), instead of the derived one. draft: a model that drafts for it, whose weights
-    and KV of the same tokens lie beside its own. Raises CapacityError, with the arithmetic and the mend, if the
-    weights leave no room or one request of max_model_len does not fit; ModelError for a tensor_parallel or dtype
-    that the model does not take.
+    and KV of the same tokens lie beside its own. adapter_bytes: slots of LoRA adapters. Raises CapacityError, with the
+    arithmetic and the mend, if the weights leave no room or one request of max_model_len does not fit; ModelError
+    for a tensor_parallel or dtype that the model does not take.
     """
     split = _split(
         model,
@@ -109,6 +112,7 @@ def split_memory(
         block_size,
         num_gpu_blocks,
         draft,
+        adapter_bytes,
     )
     longest = model.max_position if max_model_len is None else max_model_len
     if num_gpu_blocks is not None and num_gpu_blocks * split.bytes_per_block > max(split.room_bytes, 0):
@@ -134,6 +138,7 @@ def split_memory(
             block_size,
             None,
             draft,
+            adapter_bytes,
         )
         return other.usable_tokens >= longest
 
@@ -171,12 +176,13 @@ def _split(
     block_size: int,
     num_gpu_blocks: int | None,
     draft: Model | None,
+    adapter_bytes: int,
 ) -> MemorySplit:
     held = [model] if draft is None else [model, draft]
     weights = sum(one.weight_bytes(weight_dtype, tp) for one in held)
     activations = activation_bytes(model, tp, max_num_batched_tokens, max_num_seqs)
     runtime = RUNTIME_BYTES + COLLECTIVE_BYTES.get(tp, COLLECTIVE_BYTES[8])
-    left = int(profile.memory_bytes * utilization) - weights - activations - runtime
+    left = int(profile.memory_bytes * utilization) - weights - adapter_bytes - activations - runtime
     per_block = block_size * sum(one.kv_bytes_per_token(kv_dtype, tp) for one in held)
     derived = max(0, left) // per_block
     return MemorySplit(
@@ -195,6 +201,7 @@ def _split(
         block_size=block_size,
         num_gpu_blocks=derived if num_gpu_blocks is None else num_gpu_blocks,
         given_blocks=num_gpu_blocks is not None,
+        adapter_bytes=adapter_bytes,
     )
 
 

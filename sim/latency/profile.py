@@ -11,6 +11,7 @@ import numpy as np
 from sim.latency.curves import Array, ContextLine, Curves, PrefillGrid
 from sim.latency.protocol import StepTime, TimerContext, default_cudagraph_sizes
 from sim.latency.roofline import sustained
+from sim.models.lora import lora_operations
 from sim.models.operations import (
     Operation,
     decode_attention,
@@ -37,7 +38,7 @@ class Profile:
         return _build(context)
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=128)
 def _build(context: TimerContext) -> "ProfileTimer":
     return ProfileTimer(context)
 
@@ -82,6 +83,8 @@ class ProfileTimer:
         size = max(context.max_num_batched_tokens, context.max_num_seqs)
         counts = np.arange(1, size + 1, dtype=np.int64)
         rows = list(token_operations(model, counts, tp, context.weight_dtype, context.kv_dtype))
+        if context.adapters:
+            rows += lora_operations(model, counts, context.adapters, context.lora_rank, tp)
         samples = list(sample_operations(model, counts, tp))
         self._rows, self._comm, self._rows_out = self._tables(rows)
         self._sample, self._sample_comm, self._sample_out = self._tables(samples)

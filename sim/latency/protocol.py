@@ -95,3 +95,7 @@ class TimerContext:
     max_num_batched_tokens: int = 8192
     max_num_seqs: int = 256
     timing: EngineTiming = EngineTiming()
+    adapters: int = 0
+    """LoRA adapters in each step; every row is taken to belong to one of them."""
+    lora_rank: int = 0
+    """The rank that their slots have room for."""

@@ -53,7 +53,7 @@ def _grouped(operation: Operation, computing: Amount, moving: Amount) -> Amount:
 def sustained(operation: Operation, profile: Profile) -> tuple[float | None, float]:
     """(FLOP/s or None, bytes/s) that the device sustains for this kind of operation."""
     shares, memory = profile.derates, profile.memory_bandwidth_bytes_per_s
-    if operation.kind in ("gemm", "grouped_gemm"):
+    if operation.kind in ("gemm", "grouped_gemm", "lora"):
         share = shares.gemm_flops
         if operation.kind == "grouped_gemm" and shares.grouped_gemm_flops is not None:
             share = shares.grouped_gemm_flops

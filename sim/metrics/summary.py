@@ -18,7 +18,7 @@ from sim.metrics.parts import by_pool, by_tenant
 from sim.metrics.saturation import saturation
 from sim.metrics.starvation import by_group, starvation
 from sim.metrics.throughput import max_output_tokens_per_s, throughput
-from sim.metrics.utilisation import cost, engine_load, model_utilisation
+from sim.metrics.utilisation import adapters, cost, engine_load, model_utilisation
 from sim.record import STATUS
 
 _LATENCIES = {
@@ -71,6 +71,8 @@ def summarize(
         **starvation(requests),
         "by_priority": by_group(requests, "priority"),
         "by_tenant": by_tenant(requests, latencies, context),
+        "by_adapter": by_group(requests, "adapter") if "adapter" in requests else None,
+        "adapters": adapters(requests, context),
         "by_pool": by_pool(requests, steps, context),
         "fairness": fairness(requests, context.makespan_s),
         "mean_in_system": law.mean_in_system if law else None,

@@ -93,6 +93,19 @@ def kv_transfers(context: RunContext) -> dict[str, int] | None:
     return {name: n for name, n in context.counters.items() if name.endswith("_tokens") or name == "recomputed_instead"}
 
 
+def adapters(requests: Columns, context: RunContext) -> dict[str, int] | None:
+    """How many LoRA adapters were wanted, and how often one was copied to a GPU and read from disk; None without."""
+    counts = context.counters
+    if "adapter_loads" not in counts:
+        return None
+    wanted = np.unique(requests["adapter"]) if "adapter" in requests else np.array([])
+    return {
+        "adapters": int(np.sum(wanted != "")),
+        "loads": counts["adapter_loads"],
+        "disk_loads": counts["adapter_disk_loads"],
+    }
+
+
 def prefix_cache_hit_rate(requests: Columns) -> float:
     """Share of the prompt tokens of admitted requests that the prefix cache already held."""
     admitted = ~np.isnan(requests["scheduled_s"])

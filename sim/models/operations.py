@@ -32,7 +32,7 @@ SAMPLING_BYTES_PER_LOGIT = 18
 class Operation:
     """One kernel, run `times` times in the step; flops and bytes are those of one run on one GPU.
 
-    kind: gemm, grouped_gemm, attention_prefill, attention_decode, elementwise, all_reduce or all_gather.
+    kind: gemm, grouped_gemm, lora, attention_prefill, attention_decode, elementwise, all_reduce or all_gather.
     dtype: of the weights (gemm), the KV cache (attention) or activations; compute: format of the products.
     gemm: m rows times a (k, n) matrix. grouped_gemm: m tokens, each through `experts_per_token` of `experts`
     such matrices. Attention: heads, kv_heads, head_dim of one GPU, and either new_tokens after context_tokens

@@ -67,8 +67,8 @@ def _latencies(summary: Summary) -> Table:
 
 
 def _groups(summary: Summary) -> Iterable[RenderableType]:
-    """Waits by priority and by tenant, where there is more than one."""
-    for label in ("priority", "tenant"):
+    """Waits by priority, tenant and adapter, where there is more than one."""
+    for label in ("priority", "tenant", "adapter"):
         groups = summary.get(f"by_{label}")
         if not groups:
             continue
@@ -79,7 +79,7 @@ def _groups(summary: Summary) -> Iterable[RenderableType]:
         for name, row in groups.items():
             waits = (f"{statistic}_queue_wait_ms" for statistic in ("mean", "p99", "max"))
             times = [milliseconds(row[key]) for key in (*waits, "p99_ttft_ms")]
-            table.add_row(name, count(row["requests"]), *times, f"≤ {count(row['max_overtaken'])}")
+            table.add_row(name or "none", count(row["requests"]), *times, f"≤ {count(row['max_overtaken'])}")
         yield table
     fair = summary.get("fairness")
     if fair and fair["jain_index"] is not None:
@@ -123,6 +123,9 @@ def _engine(summary: Summary) -> Iterable[tuple[str, str]]:
     yield "KV room unused", f"{percent(summary['kv_unused_share'])} of what is held"
     yield "KV blocks", f"{count(summary['kv_blocks_per_replica'])} x {summary['block_size']} per replica"
     yield "prefix cache", f"{percent(summary['prefix_cache_hit_rate'])} of prompt tokens"
+    if lora := summary.get("adapters"):
+        told = f"{count(lora['loads'])} loads of {count(lora['adapters'])} LoRA adapters"
+        yield "adapters", told + (f", {count(lora['disk_loads'])} from disk" if lora["disk_loads"] else "")
     if summary["max_overtaken"]:
         yield "overtaken", f"{number(summary['mean_overtaken'])} times mean, {count(summary['max_overtaken'])} most"
     moved = summary["kv_transfers"] or {}

@@ -12,6 +12,7 @@ from sim.choice import Choice
 from sim.errors import ScenarioError
 from sim.quantity import Seconds
 from sim.streams import stream
+from sim.workload.adapting import with_adapters
 from sim.workload.answers import with_answers
 from sim.workload.content import Named
 from sim.workload.fields import NonNegative, Positive
@@ -52,6 +53,8 @@ class Workload(BaseModel):
     """Tenant -> weight: whose request each one is."""
     patience: Annotated[Any, Choice("sim.workload.patience")] | None = None
     """When clients cancel their requests; default: never."""
+    adapters: Annotated[Any, Choice("sim.workload.adapters")] | None = None
+    """Which LoRA adapter each request (each session) wants, of a trace too; default: the trace's, or none."""
     n: Annotated[int, Field(ge=1, le=1000)] = 1
     """Answers to each prompt (OpenAI's and vLLM's n): requests that share their prompt's KV blocks."""
     prediction_error: NonNegative = 0.0
@@ -116,10 +119,10 @@ class Workload(BaseModel):
 
     def _table(self, seed: int, base_dir: Path) -> RequestTable:
         if isinstance(self.trace, SessionFile):
-            table = self._session_table(_located(self.trace, base_dir), seed)
+            table = self._adapted(self._session_table(_located(self.trace, base_dir), seed), seed)
             return self._predicted(table if self.n == 1 else with_answers(table, self.n, None), seed)
         if self.trace is not None:
-            table = self._timed_table(_located(self.trace, base_dir), seed)
+            table = self._adapted(self._timed_table(_located(self.trace, base_dir), seed), seed)
             return self._predicted(table if self.n == 1 else with_answers(table, self.n, None), seed)
         arrival_s, loop = self._arrivals(seed)
         count = len(arrival_s)
@@ -144,6 +147,7 @@ class Workload(BaseModel):
             source="synthetic",
         )
         table.check()
+        table = self._adapted(table, seed)
         if self.n > 1:
             drawn = None
             if self.output_tokens is not None:
@@ -198,6 +202,11 @@ class Workload(BaseModel):
         if self.tenants is None:
             return None
         return _picked(stream(seed, "workload.tenants"), self.tenants.values(), count)
+
+    def _adapted(self, table: RequestTable, seed: int) -> RequestTable:
+        return (
+            table if self.adapters is None else with_adapters(table, self.adapters, stream(seed, "workload.adapters"))
+        )
 
     def _predicted(self, table: RequestTable, seed: int) -> RequestTable:
         """The table with predicted output lengths: log-normal around the true ones, right in the median.

@@ -51,6 +51,7 @@ class RequestTable:
     numbers the prompts where some have several answers, each of which is a row (None: each has one). output_names
     names the answers that a later prompt repeats as a segment of that name (None: no answer is repeated). sessions
     i8[n] gives the requests of one session one number, -1 for those of none (None: no sessions are known).
+    adapter i8[n] indexes the names in `adapters`, -1 for requests that want no LoRA adapter (None: nobody wants one).
     `skipped_rows` counts the rows of a trace that were left out as unusable, `notes` are told with the result,
     `source` says where the rows come from.
     """
@@ -72,6 +73,8 @@ class RequestTable:
     source: str = ""
     output_names: list[Hashable | None] | None = None
     sessions: Ints | None = None
+    adapter: Ints | None = None
+    adapters: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -87,13 +90,15 @@ class RequestTable:
         predicted_tokens: ArrayLike | None = None,
         cancel_after_s: ArrayLike | None = None,
         cancel_after_tokens: ArrayLike | None = None,
+        adapter: Sequence[str | None] | None = None,
     ) -> "RequestTable":
         """A checked table from anything array-like; times are rounded to 1e-9 s, priority defaults to 0.
 
-        `tenant` names the tenant of each request.
+        `tenant` names the tenant of each request, `adapter` its LoRA adapter or None.
         """
         times = rounded(np.asarray(arrival_s, dtype=np.float64))
         names, codes = (None, None) if tenant is None else numbered(tenant)
+        adapters, adapter_codes = ((), None) if adapter is None else numbered_or_none(adapter)
         table = cls(
             arrival_s=times,
             prompt_tokens=np.asarray(prompt_tokens, dtype=np.int64),
@@ -107,6 +112,8 @@ class RequestTable:
             cancel_after_s=None if cancel_after_s is None else np.asarray(cancel_after_s, np.float64),
             cancel_after_tokens=None if cancel_after_tokens is None else np.asarray(cancel_after_tokens, np.int64),
             source=source,
+            adapter=adapter_codes,
+            adapters=adapters,
         )
         table.check()
         return table
@@ -148,6 +155,7 @@ class RequestTable:
             "predicted_tokens": np.int64,
             "cancel_after_s": np.float64,
             "cancel_after_tokens": np.int64,
+            "adapter": np.int64,
         }
         kinds |= {name: kind for name, kind in optional.items() if getattr(self, name) is not None}
         for name, kind in kinds.items():
@@ -180,6 +188,9 @@ class RequestTable:
         if self.tenant is not None:
             unknown = (self.tenant < 0) | (self.tenant >= len(self.tenants))
             _refuse("tenant", self.tenant, unknown, f"the index of one of {len(self.tenants)} tenants")
+        if self.adapter is not None:
+            unknown = (self.adapter < -1) | (self.adapter >= len(self.adapters))
+            _refuse("adapter", self.adapter, unknown, f"-1 or the index of one of {len(self.adapters)} adapters")
         if self.closed_loop is not None:
             think = self.closed_loop.think_s
             _refuse("think_s", think, ~np.isfinite(think) | (think < 0), "a time >= 0")
@@ -202,6 +213,13 @@ def numbered(names: Sequence[str]) -> tuple[tuple[str, ...], Ints]:
     places: dict[str, int] = {}
     codes = np.array([places.setdefault(name, len(places)) for name in names], dtype=np.int64)
     return tuple(places), codes
+
+
+def numbered_or_none(names: Sequence[str | None]) -> tuple[tuple[str, ...], Ints]:
+    """The same, -1 for None."""
+    places: dict[str, int] = {}
+    codes = [-1 if name is None else places.setdefault(name, len(places)) for name in names]
+    return tuple(places), np.array(codes, dtype=np.int64)
 
 
 def _refuse(name: str, column: Floats | Ints, bad: Bools, wanted: str) -> None:

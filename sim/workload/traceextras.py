@@ -1,4 +1,5 @@
-"""Optional columns of any trace: whose a request is, what a scheduler expects of it, and when its client gives up."""
+"""Optional columns of any trace: whose a request is, which LoRA adapter it wants, what a scheduler expects of it, and
+when its client gives up."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -6,11 +7,13 @@ from typing import Any
 import numpy as np
 
 from sim.workload.rows import TOKENS_WANTED, Block, Rows, not_tokens
-from sim.workload.table import MAX_TOKENS, ONE_TENANT, Bools, Floats, Ints, numbered
+from sim.workload.table import MAX_TOKENS, ONE_TENANT, Bools, Floats, Ints, numbered, numbered_or_none
 from sim.workload.tracecontent import Problem
 
-COLUMNS = ("tenant", "predicted_tokens", "cancel_after_s", "cancel_after_tokens")
-"""Text or a whole number; tokens; seconds after the arrival; tokens of the answer. Each may be left blank."""
+COLUMNS = ("tenant", "adapter", "predicted_tokens", "cancel_after_s", "cancel_after_tokens")
+"""Text or a whole number, twice; tokens; seconds after the arrival; tokens of the answer. Each may be left blank."""
+
+_NAMES = ("tenant", "adapter")
 
 
 def problems(rows: Rows, block: Block) -> Iterator[Problem]:
@@ -20,7 +23,7 @@ def problems(rows: Rows, block: Block) -> Iterator[Problem]:
         if values is None:
             continue
         given = np.array([value is not None for value in values])
-        if name == "tenant":
+        if name in _NAMES:
             odd = [value is not None and type(value) not in (int, str) for value in values]
             yield Problem(name, np.array(odd), "neither text nor a whole number")
         elif name == "cancel_after_s":
@@ -36,7 +39,7 @@ def read(rows: Rows, block: Block, chosen: Ints) -> dict[str, list[Any]]:
         values = _values(rows, block, name)
         if values is None:
             found[name] = [None] * len(chosen)
-        elif name == "tenant":
+        elif name in _NAMES:
             found[name] = [values[row] for row in chosen.tolist()]
         else:
             numbers = rows.numbers(block[name]).tolist()
@@ -47,7 +50,7 @@ def read(rows: Rows, block: Block, chosen: Ints) -> dict[str, list[Any]]:
 def columns(parts: Sequence[dict[str, list[Any]]], offset: int, output_tokens: Ints) -> dict[str, Any]:
     """What a RequestTable has of them, for rows from `offset` on; columns that are all blank are left out.
 
-    Blank cells: the tenant "default", a prediction that is right, a client that never gives up.
+    Blank cells: the tenant "default", no adapter, a prediction that is right, a client that never gives up.
     """
     table: dict[str, Any] = {}
     for name in COLUMNS:
@@ -57,6 +60,9 @@ def columns(parts: Sequence[dict[str, list[Any]]], offset: int, output_tokens: I
         if name == "tenant":
             names = [ONE_TENANT if value is None else str(value) for value in values]
             table["tenants"], table["tenant"] = numbered(names)
+        elif name == "adapter":
+            wanted = [None if value is None else str(value) for value in values]
+            table["adapters"], table["adapter"] = numbered_or_none(wanted)
         elif name == "cancel_after_s":
             table[name] = np.array([np.inf if value is None else value for value in values], dtype=np.float64)
         else:

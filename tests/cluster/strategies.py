@@ -13,17 +13,20 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from sim import hardware, models
+from sim.adapterslots import AdapterRoom
 from sim.batching.vllm_v1 import VllmV1
 from sim.choice import options
+from sim.cluster.adapter_costs import AdapterCosts
 from sim.cluster.host_link import HostLink
 from sim.engine import Batching, Ordering, QueueOrdering
 from sim.kvcache.contiguous import Contiguous
 from sim.kvcache.paged import Paged
 from sim.kvcache.tiers.offload import Offloading
 from sim.kvcache.tiers.swap import Swapping
-from sim.latency import EngineTiming, StepTimer, TimerContext
+from sim.latency import EngineTiming, StepTime, StepTimer, TimerContext
 from sim.latency.linear import Linear
 from sim.latency.profile import Profile
+from sim.models.shape import BatchShape
 from sim.routing import Router
 from sim.routing.least_outstanding import LeastOutstanding
 from sim.routing.random import Random
@@ -47,6 +50,27 @@ TIMERS = [
     _profile_timer(0.0015, overlap=False),
     _profile_timer(0.00695, overlap=True),  # the host is the bound until the context has grown
 ]
+
+
+@dataclass(frozen=True)
+class Slowed:
+    """A timer whose steps take so much longer."""
+
+    timer: StepTimer
+    by_s: float
+
+    def step(self, shape: BatchShape) -> StepTime:
+        time = self.timer.step(shape)
+        return time._replace(total_s=time.total_s + self.by_s)
+
+    def decode_run(self, decodes: int, context_tokens: int, steps: int) -> tuple[list[float], StepTime]:
+        gaps_s, time = self.timer.decode_run(decodes, context_tokens, steps)
+        return [gap_s + self.by_s for gap_s in gaps_s], time._replace(total_s=time.total_s + self.by_s)
+
+
+def adapter_costs(timer: StepTimer) -> AdapterCosts:
+    """Every adapter in a step costs 1/512 s; it is copied in 1/256 s and read from disk in 1/32 s."""
+    return AdapterCosts(lambda adapters: Slowed(timer, adapters / 512), 2, 4, 512.0, 128.0)
 
 
 VALUES: dict[str, list[Any]] = {
@@ -133,16 +157,24 @@ def cases(draw: st.DrawFn, batching_name: str | None = None) -> Case:
     least_tokens = 1 if isinstance(batching, VllmV1) else most_seqs
     least_tokens = LONGEST if getattr(batching, "whole_prompts", False) else least_tokens
     scheduled = draw(st.sampled_from([None, 5]))
+    timer = draw(st.sampled_from(TIMERS))
+    lora = adapters = None
+    if not isinstance(ordering, QueueOrdering) and draw(st.booleans()):
+        most, on_disk = draw(st.sampled_from([1, 2, 4])), draw(st.booleans())
+        lora = AdapterRoom(most, most + draw(st.sampled_from([0, 1, 5])), on_disk), adapter_costs(timer)
+        adapters = [None if k == 5 else f"a{k}" for k in rng.integers(0, 6, count)]
     router: Router = draw(st.sampled_from([RoundRobin(), LeastOutstanding(), Random()]))
     return Case(
         RequestTable.of(
             arrivals, prompts, answers, rng.integers(0, 3, count), segments=segments, closed_loop=loop,
             tenant=[f"t{k}" for k in rng.integers(0, 3, count)], predicted_tokens=rng.integers(1, 150, count),
+            adapter=adapters,
             cancel_after_s=_patience(rng, count, on_grid) if draw(st.sampled_from([False, False, True])) else None,
             cancel_after_tokens=rng.integers(1, 60, count) if draw(st.sampled_from([False, False, True])) else None,
         ),
-        draw(st.sampled_from(TIMERS)),
+        timer,
         {
+            "lora": lora,
             "replicas": draw(st.integers(1, 3)),
             "batching": batching,
             "kv_cache": kv_cache,

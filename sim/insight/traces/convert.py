@@ -88,10 +88,13 @@ def plain_rows(table: RequestTable, to: Literal["jsonl", "csv"], drop_content: b
 
 
 def _client(table: RequestTable, index: int) -> Row:
-    """Whose a request is, what is expected of it and when its client gives up, where the trace tells."""
+    """Whose a request is, its adapter, what is expected of it and when its client gives up, where the trace tells."""
     row: Row = {}
     if table.tenant is not None:
         row["tenant"] = table.tenants[int(table.tenant[index])]
+    if table.adapter is not None:
+        adapter = int(table.adapter[index])
+        row["adapter"] = None if adapter < 0 else table.adapters[adapter]
     if table.predicted_tokens is not None:
         row["predicted_tokens"] = int(table.predicted_tokens[index])
     if table.cancel_after_s is not None:

@@ -1,0 +1,33 @@
+"""A replica with LoRA adapters: its steps take longer the more of them they hold, and wait for those they load."""
+
+from collections.abc import Generator
+from typing import Any
+
+import simpy
+
+from sim.adapting import LoraEngine
+from sim.cluster.pool import Pool
+from sim.cluster.replica import Replica
+from sim.plan import StepPlan
+
+
+class LoraReplica(Replica):
+    """A replica whose engine is a LoraEngine, of a pool with `adapter_costs`."""
+
+    engine: LoraEngine
+
+    def __init__(self, env: simpy.Environment, index: int, pool: Pool, **parts: Any) -> None:
+        super().__init__(env, index, pool, **parts)
+        assert pool.adapter_costs is not None
+        self.costs = pool.adapter_costs
+
+    def _launch(self, start_s: float, plan: StepPlan) -> Any:
+        self.timer = self.costs.timer(self.engine.step_adapters)
+        return super()._launch(start_s, plan)
+
+    def _decode(self, start_s: float, plan: StepPlan, steps: int, before: Any) -> Generator[simpy.Event, None, Any]:
+        self.timer = self.costs.timer(self.engine.step_adapters)
+        return super()._decode(start_s, plan, steps, before)
+
+    def _transfer_s(self) -> float:
+        return super()._transfer_s() + self.costs.load_s(self.engine.slots.begin_step())
