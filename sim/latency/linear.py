@@ -41,7 +41,9 @@ class LinearTimer:
         self._per_context = float(law.per_context_token_s)
 
     def step(self, shape: BatchShape) -> StepTime:
-        """The time of one forward pass; all of it counts as computation."""
+        """The time of one forward pass; all of it counts as computation, or as the host's if nothing is computed."""
+        if not shape.prefills and not shape.decodes:  # everything was preempted
+            return StepTime(self._base, self._base, 0.0, 0.0, False)
         new = context = 0
         for chunk, before in shape.prefills:
             new += chunk
