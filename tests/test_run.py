@@ -99,8 +99,8 @@ def test_the_resolved_scenario_says_everything_and_runs_to_the_same(tmp_path: Pa
     result = sim.run(BASE)
     said = result.scenario
     nothing = {key for key, value in said.engine.model_dump().items() if value is None}
-    # No lower limit, no drafts, no adapters and no memory beyond the GPU's are values; KV blocks and price follow from the GPU
-    # and are in the summary.
+    # No lower limit, no drafts, no adapters and no memory beyond the GPU's are values; KV blocks and price follow from
+    # the GPU and are in the summary.
     off = {"max_num_scheduled_tokens", "speculative", "lora", "swap_space", "kv_offload"}
     assert nothing == off | {"num_gpu_blocks_override"}
     assert said.cluster.gpu_price_per_hour is None
