@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
+from hashlib import sha256
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +115,7 @@ def _context(cluster: Cluster, table: RequestTable, record: Record) -> RunContex
         slo=_slo(said.slo),
         tenant_slo={name: _slo(tenant.slo) for name, tenant in said.tenants.items()},
         closed_loop=table.closed_loop is not None,
+        last_start_s=float(table.arrival_s[-1]) if table.waits else inf,
         name=said.name,
         model=_each(setup.model.name for setup in cluster.pools.values()),
         gpu=_each(setup.profile.name for setup in cluster.pools.values()),
@@ -162,6 +165,7 @@ def _provenance(setup: Setup) -> str:
 def _made_with(cluster: Cluster, table: RequestTable) -> dict[str, Any]:
     """What the numbers rest on: versions, seed, profiles and presets with their origins."""
     made = {"versions": versions(), "seed": cluster.scenario.seed, "requests_from": table.source}
+    made["requests_sha256"] = sha256(b"".join(column.tobytes() for column in _asked(table))).hexdigest()
     pools = {name: _parts(setup) for name, setup in cluster.pools.items()}
     return {**made, "pools": pools} if cluster.scenario.cluster.pools else {**made, **pools[""]}
 
@@ -179,6 +183,12 @@ def _parts(setup: Setup) -> dict[str, Any]:
     }
 
 
+def _asked(table: RequestTable) -> list[Any]:
+    """What tells whether two runs were asked to serve the same requests."""
+    columns = (table.arrival_s, table.prompt_tokens, table.output_tokens, table.turns, table.pause_s)
+    return [column for column in columns if column is not None]
+
+
 def _warnings(cluster: Cluster, table: RequestTable, record: Record, context: RunContext) -> list[str]:
     requests: Any = record.requests
     steps: Any = record.steps
@@ -191,6 +201,8 @@ def _warnings(cluster: Cluster, table: RequestTable, record: Record, context: Ru
         *_left_out(table, requests, cluster),
         # A queue that grows for ever takes no time to fill: its requests' lives say nothing about warm-up.
         "" if saturation(requests, context).saturated else _filling(requests),
+        _ebbing(requests, context),
+        _not_sent(record),
         _starving(requests),
         *table.notes,
         *(note for setup in setups for note in setup.model.notes),
@@ -282,6 +294,27 @@ def _left_out(table: RequestTable, requests: Columns, cluster: Cluster) -> list[
     if table.skipped_rows:
         found.append(f"{table.skipped_rows} rows of the trace were skipped because they could not be used")
     return found
+
+
+def _not_sent(record: Record) -> str:
+    count = record.counters["requests_not_sent"]
+    if not count:
+        return ""
+    return f"{count} requests were never sent: a turn before them was rejected, cancelled or timed out"
+
+
+def _ebbing(requests: Columns, context: RunContext) -> str:
+    """After the last session has started, only those under way send anything."""
+    if context.closed_loop or not requests["measured"].any():
+        return ""
+    late = requests["measured"] & (requests["arrival_s"] > context.last_start_s)
+    share = float(np.sum(late)) / int(np.sum(requests["measured"]))
+    if share <= _FILLING_SHARE:
+        return ""
+    return (
+        f"{share:.0%} of the measured requests were sent after the last session had started, while the load fell: "
+        "set measure.cooldown (any time above 0 leaves them out), or give the workload more sessions"
+    )
 
 
 def _filling(requests: Any) -> str:

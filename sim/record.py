@@ -57,7 +57,7 @@ GAP_SHIFT = 43
 class Record:
     """The tables of one run, as numpy columns.
 
-    `requests` has one row per request in the order of arrival. `steps` has one row per run of like
+    `requests` has one row per request that was sent, in the order of arrival. `steps` has one row per run of like
     steps, in the order of their start; `host_s`, `comm_s`, `padding_s` and the token counts are per
     step, `context_tokens`, `attention_pairs` and `prefill_context_tokens` sums over the whole row.
     `transfer_s` is how long the step waited for KV to move between GPU and host; `window_s` how long, right before
@@ -102,8 +102,9 @@ class RequestLog:
         )  # fmt: skip
 
     def columns(self) -> dict[str, NDArray[Any]]:
-        """The rows as columns, by arrival and id."""
-        order = np.argsort(self.rows["arrival_s"], kind="stable")
+        """The rows as columns, by arrival and id; without those that were never sent."""
+        sent = np.flatnonzero(self.rows["status"])
+        order = sent[np.argsort(self.rows["arrival_s"][sent], kind="stable")]
         columns: dict[str, NDArray[Any]] = {"id": order.astype(np.int64)}
         for name in _REQUEST.names or ():
             columns[name] = self.rows[name][order]

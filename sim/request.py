@@ -32,7 +32,7 @@ class Request:
         "finish_s", "first_token_s", "generated_tokens", "high_water_tokens", "id", "keyed_tokens", "last_token_s",
         "lead", "measured", "output_name", "output_tokens", "patience_s", "pending_tokens", "predicted_tokens",
         "preemptions", "priority", "private_run", "prompt_tokens", "queued_s", "recomputed_tokens", "scheduled_s",
-        "seat", "segments", "tenant",
+        "seat", "segments", "session", "tenant",
     )  # fmt: skip
 
     def __init__(
@@ -48,6 +48,7 @@ class Request:
         tenant: int = 0,
         predicted_tokens: int | None = None,
         patience_s: float = inf,
+        session: int = -1,
     ) -> None:
         self.id = id
         self.arrival_s = arrival_s
@@ -57,6 +58,7 @@ class Request:
         self.priority = priority
         self.tenant = tenant  # whose request it is, as an index
         self.adapter = NO_ADAPTER  # which LoRA adapter it wants, as an index
+        self.session = session  # requests of one session share this number; -1: of none
         self.segments = segments
         self.output_name = output_name  # set when a later prompt repeats this request's output
         self.measured = measured

@@ -6,11 +6,12 @@ from math import inf
 import numpy as np
 import simpy
 
-from sim.cluster.arrivals import Forecast, closed_loop_arrivals, make_requests, open_arrivals
+from sim.cluster.arrivals import Forecast, make_requests, open_arrivals
 from sim.cluster.fleet import Fleet
 from sim.cluster.gateway import Gateway
 from sim.cluster.giving_up import GivingUp
 from sim.cluster.lora_replica import LoraReplica
+from sim.cluster.loops import Loops
 from sim.cluster.pool import Pool
 from sim.cluster.replica import Replica
 from sim.errors import ServecastError
@@ -41,16 +42,15 @@ def simulate(
     """Serve every request and record what happened.
 
     `models` names the model that each of the table's tenants asks for; otherwise all ask for the first pool's.
-    Requests sent in the first `warmup_s`, or in the last `cooldown_s` before the last one is sent, are served but
-    not measured. The server gives a request up `request_timeout_s` after a replica got it, or `queue_timeout_s` after
-    that if no step has begun for it.
+    Requests sent in the first `warmup_s`, or in the last `cooldown_s` before the last one is sent (where turns wait
+    for answers: before the last session starts), are served but not measured. The server gives a request up
+    `request_timeout_s` after a replica got it, or `queue_timeout_s` after that if no step has begun for it.
     `fast_forward` off simulates every step on its own; the tables must come out the same.
     `progress` is called with (requests done, requests) now and then. Raises ServecastError when a
     request can never be served, or when a cool-down is asked of a closed loop, whose last arrival
     nobody knows beforehand.
     """
-    closed_loop = table.closed_loop is not None
-    if cooldown_s and closed_loop:
+    if cooldown_s and table.closed_loop is not None:
         raise ServecastError("a closed loop has no known last arrival: leave out measure.cooldown")
     if table.adapter is not None and any(pool.adapter_costs is None for pool in pools):
         raise ServecastError(
@@ -66,8 +66,8 @@ def simulate(
         left += 1
         if progress is not None and (left % _PROGRESS_EVERY == 0 or left == len(table)):
             progress(left, len(table))
-        if next_of_user is not None:
-            next_of_user(now_s)
+        if loops is not None:
+            loops.answered(request, status, now_s)
 
     def end(request: Request, replica: int, status: str) -> None:
         leave(request, replica, status, request.finish_s)
@@ -80,7 +80,7 @@ def simulate(
         kind = Replica if pool.adapter_costs is None else LoraReplica
         return kind(
             env, index, pool, gaps=gaps, on_end=end, forecast=own_forecast, fast_forward=fast_forward,
-            closed_loop=closed_loop,
+            closed_loop=table.waits,
         )  # fmt: skip
 
     fleet = Fleet(pools, make)
@@ -94,33 +94,33 @@ def simulate(
     choosers = [routers[model] for model in models or [pools[0].model] * len(table.tenants)]
     gateway = Gateway(env, fleet, choosers, _giving_up(table, request_timeout_s, queue_timeout_s), leave)
 
-    def arrive(request: Request) -> None:
-        if closed_loop:
-            request.measured = request.arrival_s >= warmup_s
-        gateway.arrive(request)
-
     requests = make_requests(table, warmup_s, cooldown_s)
     if table.adapter is not None:
         requests = adapted(requests, table)
-    next_of_user: Callable[[float], None] | None = None
-    if table.closed_loop is None:
-        open_arrivals(env, requests, arrive, gateway.delay_s, forecast)
+    loops: Loops | None = None
+    if table.waits:
+        until_s = float(table.arrival_s[-1]) - cooldown_s if cooldown_s else inf
+        loops = Loops(env, requests, table, gateway.arrive, gateway.delay_s, forecast, warmup_s, until_s)
     else:
-        next_of_user = closed_loop_arrivals(env, requests, table.closed_loop, arrive, gateway.delay_s)
+        open_arrivals(env, requests, gateway.arrive, gateway.delay_s, forecast)
     env.run()
-    if left != len(table):
-        raise AssertionError(f"INV-1: {len(table)} requests arrived and {left} left")
+    not_sent = 0 if loops is None else loops.not_sent
+    if left + not_sent != len(table):
+        raise AssertionError(f"INV-1: {len(table)} requests, of which {left} left and {not_sent} were never sent")
     for replica in fleet.replicas:
         replica.engine.check()
 
     steps = step_columns([replica.log for replica in fleet.replicas])
     bins, counts = gaps.histogram()
     requests_columns = log.columns()
+    rows = requests_columns["id"]
     if table.prompts is not None:
-        requests_columns["prompt"] = table.prompts[requests_columns["id"]]
+        requests_columns["prompt"] = table.prompts[rows]
+    if table.sessions is not None:
+        requests_columns |= {"session": table.sessions[rows], "turn": table.turn_numbers()[rows]}
     makespan_s = float(np.max(steps["end_s"], initial=0.0))
     if table.adapter is not None:
-        requests_columns["adapter"] = np.array([*table.adapters, ""])[table.adapter[requests_columns["id"]]]
+        requests_columns["adapter"] = np.array([*table.adapters, ""])[table.adapter[rows]]
     return Record(
         requests=requests_columns,
         steps=steps,
@@ -134,6 +134,7 @@ def simulate(
         counters={
             "engine_steps": sum(replica.log.engine_steps for replica in fleet.replicas),
             "step_rows": len(steps["end_s"]),
+            "requests_not_sent": not_sent,
             **_transfers(fleet.replicas),
             **_loads(fleet.replicas),
         },

@@ -2,11 +2,10 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import Any
 
 from sim.errors import ServecastError
-from sim.run import Result, run
+from sim.run import run
 from sim.scenario import Scenario
 
 
@@ -15,7 +14,7 @@ class Outcome:
     """What one run came to, small enough to be sent between processes.
 
     `summary` is that of `Result`, or None where the run failed and `error` says why. Runs whose `requests`
-    are equal served the same requests (arrivals count in open loops only, lengths always).
+    are equal were asked to serve the same requests.
     """
 
     summary: dict[str, Any] | None
@@ -51,13 +50,4 @@ def _outcome(written: dict[str, Any]) -> Outcome:
         result = run(written)
     except ServecastError as error:
         return Outcome(None, error=str(error))
-    return Outcome(result.summary, _requests_of(result))
-
-
-def _requests_of(result: Result) -> str:
-    rows = result.record.requests
-    order = rows["id"].argsort(kind="stable")
-    names = ["prompt_tokens", "output_tokens"]
-    if not result.context.closed_loop:
-        names.append("arrival_s")
-    return sha256(b"".join(rows[name][order].tobytes() for name in names)).hexdigest()
+    return Outcome(result.summary, result.summary["made_with"]["requests_sha256"])

@@ -165,14 +165,18 @@ def parse_limit(text: str) -> Limit:
 
 
 def own_rate(scenario: Scenario) -> float:
-    """Requests per second of a scenario's workload at load 1, from its first arrival to its last."""
+    """Requests per second of a scenario's workload at load 1, from its first arrival to its last.
+
+    Where turns wait for answers, the arrivals are those of sessions, each with as many requests as the mean.
+    """
     table = scenario.workload.model_copy(update={"load": 1.0}).table(scenario.seed, Path(scenario.base_dir))
     if table.closed_loop is not None:
         raise ScenarioError(f"{scenario.name}: a closed loop sends as answers come, so it has no rate to raise")
     span_s = float(table.arrival_s[-1] - table.arrival_s[0])
     if span_s <= 0:
         raise ScenarioError(f"{scenario.name}: all requests arrive at once, so there is no rate to raise")
-    return (len(table) - 1) / span_s
+    sessions = len(table.session_begins()) if table.waits else len(table)
+    return (sessions - 1) / span_s * (len(table) / sessions)
 
 
 def _at(search: _Search, value: float, seed: int) -> Scenario:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from math import nan
+from math import inf, nan
 from typing import Any
 
 import numpy as np
@@ -83,12 +83,14 @@ class RunContext:
     """Virtual time from 0 to the last finish on any replica."""
     pools: tuple[str, ...] = ("",)
     counters: Mapping[str, int] = field(default_factory=dict)
-    """What was counted beside the tables: tokens whose KV moved between GPU and host."""
+    """What was counted beside the tables: tokens whose KV moved between GPU and host, requests never sent."""
     slo: Slo = field(default_factory=Slo)
     tenant_slo: Mapping[str, Slo] = field(default_factory=dict)
     """Targets of single tenants, by name, each in place of the run's."""
     closed_loop: bool = False
     """Users wait for answers, so the queue cannot grow without bound."""
+    last_start_s: float = inf
+    """Where turns wait for answers: when the last session starts; after that the load only falls."""
     name: str = ""
     model: str = ""
     gpu: str = ""

@@ -47,9 +47,9 @@ def saturation(requests: Columns, context: RunContext) -> Saturation:
     4. drain: starting nine tenths of that backlog takes longer than 2% of the arrival period.
 
     Closed loops are never saturated (each user waits), and fewer than 20 requests or arrivals all
-    at once cannot tell.
+    at once cannot tell. What sessions send after the last of them has started does not count as arrivals.
     """
-    entered = requests["status"] != "rejected"
+    entered = (requests["status"] != "rejected") & (requests["arrival_s"] <= context.last_start_s)
     if context.closed_loop:
         return NOT_SATURATED
     return queue_growth(requests["arrival_s"][entered], waiting_ends(requests)[entered])

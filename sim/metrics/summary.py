@@ -16,6 +16,7 @@ from sim.metrics.latency import completed, given_up, itl_statistics, latency_col
 from sim.metrics.numbers import describe, json_ready
 from sim.metrics.parts import by_pool, by_tenant
 from sim.metrics.saturation import saturation
+from sim.metrics.sessions import sessions
 from sim.metrics.starvation import by_group, starvation
 from sim.metrics.throughput import max_output_tokens_per_s, throughput
 from sim.metrics.utilisation import adapters, cost, engine_load, model_utilisation
@@ -67,6 +68,7 @@ def summarize(
         **engine_load(requests, steps, context),
         **cost(requests, context),
         "all_answers": all_answers(requests),
+        "sessions": sessions(requests, context),
         "given_up_output_tokens": int(requests["generated_tokens"][given_up(requests)].sum()),
         **starvation(requests),
         "by_priority": by_group(requests, "priority"),

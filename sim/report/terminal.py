@@ -97,6 +97,17 @@ def _traffic(summary: Summary) -> Iterable[tuple[str, str]]:
     if answers := summary.get("all_answers"):
         mean, p99 = (milliseconds(answers[f"{statistic}_e2el_ms"]) for statistic in ("mean", "p99"))
         yield "all answers", f"{mean} mean, {p99} p99 of {count(answers['completed'])} prompts"
+    if held := summary.get("sessions"):
+        told = f"{count(held['completed'])} of {count(held['sessions'])} completed, {number(held['mean_turns'])} turns"
+        yield "sessions", told
+        yield (
+            "session time",
+            f"{milliseconds(held['mean_session_ms'])} mean, {milliseconds(held['p99_session_ms'])} p99",
+        )
+        yield "of it waiting", f"{milliseconds(held['mean_waiting_ms'])} mean"
+        yield "turn time", f"{milliseconds(held['mean_turn_ms'])} mean, {milliseconds(held['p99_turn_ms'])} p99"
+        if held["requests_not_sent"]:
+            yield "never sent", f"{count(held['requests_not_sent'])} requests of sessions that ended early"
     if summary.get("given_up_output_tokens"):
         yield "given up", f"{number(summary['given_up_output_tokens'])} output tokens for them"
     if summary["num_prompts"] != counts["total"]:

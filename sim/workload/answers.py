@@ -24,6 +24,8 @@ def with_answers(table: RequestTable, n: int, output_tokens: Ints | None) -> Req
         columns["output_names"] = [name for first in table.output_names for name in (first, *[None] * (n - 1))]
     if output_tokens is not None:
         columns["output_tokens"] = output_tokens
+        if table.output_names is not None:
+            output_tokens[::n] = table.output_tokens  # what the later prompt holds of it
     segments = table.segments or [None] * len(table)
     named = [
         ((("prompt of", row), tokens),) if pieces is None else pieces

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -15,6 +16,7 @@ from sim.streams import stream
 from sim.workload.adapting import with_adapters
 from sim.workload.answers import with_answers
 from sim.workload.content import Named
+from sim.workload.conversations import converse
 from sim.workload.fields import NonNegative, Positive
 from sim.workload.giveup import GiveUp
 from sim.workload.grid import spread, told_of_grid
@@ -25,7 +27,7 @@ from sim.workload.table import MAX_TOKENS, ONE_TENANT, ClosedLoop, Floats, Ints,
 
 _SYNTHETIC = (
     "arrivals", "prompt_tokens", "output_tokens", "lengths", "requests", "duration", "prefix", "priorities",
-    "tenants", "patience",
+    "tenants", "patience", "multi_turn", "sessions",
 )  # fmt: skip
 
 
@@ -35,6 +37,8 @@ class Workload(BaseModel):
     A trace without times (sharegpt, weka, vllm_custom) has `arrivals` beside it, which start its sessions.
     Lengths are `prompt_tokens` and `output_tokens`, drawn apart, or `lengths`, drawn together. The end is
     `requests` (how many), `duration` (arrivals before that time) or whichever of both comes first.
+    With `multi_turn` what arrives are sessions, of which `requests` ends the last early, and `sessions` counts them;
+    lengths are what each turn adds to its prompt; prefix, priorities and tenants are drawn for each session.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -46,6 +50,9 @@ class Workload(BaseModel):
     lengths: Annotated[Any, Choice("sim.workload.pairs")] | None = None
     requests: Annotated[int, Field(ge=1, le=MAX_REQUESTS)] | None = None
     duration: Annotated[Seconds, Field(gt=0)] | None = None
+    sessions: Annotated[int, Field(ge=1, le=MAX_REQUESTS)] | None = None
+    multi_turn: Annotated[Any, Choice("sim.workload.multi_turn")] | None = None
+    """Sessions whose every turn waits for the answer before and repeats what was said; default: single requests."""
     prefix: Annotated[Any, Choice("sim.workload.prefixes")] | None = None
     priorities: Annotated[dict[int, Positive], Field(min_length=1)] | None = None
     """Priority value -> weight; lower values are more urgent."""
@@ -76,14 +83,20 @@ class Workload(BaseModel):
         if self.arrivals is None:
             raise ValueError("give trace: (a file of requests) or arrivals: (a process that makes them)")
         self._check_lengths()
+        self._check_end()
+        return self
+
+    def _check_end(self) -> None:
+        if self.sessions is not None and self.multi_turn is None:
+            raise ValueError("sessions counts those of multi_turn:, which is missing; give it, or requests:")
+        counted = self.requests is not None or self.sessions is not None
         if isinstance(self.arrivals, UserLoop):
             if self.n > 1:
                 raise ValueError("users of a closed loop send one request at a time, so n must be 1")
-            if self.requests is None or self.duration is not None:
+            if not counted or self.duration is not None:
                 raise ValueError("a closed loop sends requests as answers come, so it ends by requests:, not duration:")
-        elif self.requests is None and self.duration is None:
+        elif not counted and self.duration is None:
             raise ValueError("arrivals need an end; give requests: (how many) or duration: (how long), or both")
-        return self
 
     def _check_sessions(self, excess: list[str]) -> Self:
         if excess:
@@ -124,27 +137,25 @@ class Workload(BaseModel):
         if self.trace is not None:
             table = self._adapted(self._timed_table(_located(self.trace, base_dir), seed), seed)
             return self._predicted(table if self.n == 1 else with_answers(table, self.n, None), seed)
-        arrival_s, loop = self._arrivals(seed)
-        count = len(arrival_s)
+        starts_s, loop = self._arrivals(seed)
+        count = len(starts_s)
         if count == 0:
             raise ScenarioError("workload: no request arrives within the duration; lengthen it, or raise the rate")
-        prompts, outputs = self._lengths(seed, count, base_dir)
-        named = Named(prompts, None)
-        if self.prefix is not None:
-            named = self.prefix.share(stream(seed, "workload.prefix"), prompts)
-        gives_up = GiveUp() if self.patience is None else self.patience.draw(stream(seed, "workload.patience"), count)
+        draw = self._single if self.multi_turn is None else self._sessions
+        columns = draw(seed, count, base_dir)
+        of = columns.pop("rows")
+        gives_up = GiveUp() if self.patience is None else self.patience.draw(stream(seed, "workload.patience"), len(of))
+        tenant = self._tenants(seed, count)
         table = RequestTable(
-            arrival_s=arrival_s,
-            prompt_tokens=named.prompt_tokens,
-            output_tokens=outputs,
-            priority=self._priorities(seed, count),
-            segments=named.segments,
-            closed_loop=loop,
-            tenant=self._tenants(seed, count),
+            arrival_s=starts_s[of],
+            priority=self._priorities(seed, count)[of],
+            closed_loop=loop and ClosedLoop(loop.users, loop.think_s[of]),
+            tenant=None if tenant is None else tenant[of],
             tenants=tuple(self.tenants or (ONE_TENANT,)),
             cancel_after_s=gives_up.after_s,
             cancel_after_tokens=gives_up.after_tokens,
             source="synthetic",
+            **columns,
         )
         table.check()
         table = self._adapted(table, seed)
@@ -152,9 +163,43 @@ class Workload(BaseModel):
             drawn = None
             if self.output_tokens is not None:
                 lengths = _located(self.output_tokens, base_dir)
-                drawn = lengths.draw(stream(seed, "workload.output_tokens"), count * self.n)
+                drawn = lengths.draw(stream(seed, "workload.output_tokens"), len(table) * self.n)
             table = with_answers(table, self.n, drawn)
         return self._predicted(table, seed)
+
+    def _share(self, seed: int, prompt_tokens: Ints) -> Named:
+        if self.prefix is None:
+            return Named(prompt_tokens, None)
+        named: Named = self.prefix.share(stream(seed, "workload.prefix"), prompt_tokens)
+        return named
+
+    def _single(self, seed: int, count: int, base_dir: Path) -> dict[str, Any]:
+        """Columns of single requests, and the arrival that each row belongs to."""
+        prompts, outputs = self._lengths(seed, count, base_dir)
+        named = self._share(seed, prompts)
+        columns = {"prompt_tokens": named.prompt_tokens, "output_tokens": outputs, "segments": named.segments}
+        return columns | {"rows": np.arange(count)}
+
+    def _sessions(self, seed: int, count: int, base_dir: Path) -> dict[str, Any]:
+        """Columns of all that `count` sessions send, and the session that each row belongs to."""
+        kind = _located(self.multi_turn, base_dir)
+        plan = kind.plan(lambda purpose: stream(seed, f"workload.multi_turn.{purpose}"), count)
+        prompts, outputs = self._lengths(seed, len(plan.session), base_dir)
+        share = partial(self._share, seed)
+        found = converse(plan, prompts, outputs, share, kind.max_context_tokens, self.requests)
+        rows = found.rows
+        if len(rows) == 0:
+            raise ScenarioError("workload: max_context_tokens leaves no session a first turn; raise it")
+        return {
+            "rows": plan.session[rows],
+            "prompt_tokens": found.prompt_tokens,
+            "output_tokens": outputs[rows],
+            "segments": found.segments,
+            "output_names": found.output_names,
+            "sessions": plan.session[rows],
+            "turns": plan.turn[rows],
+            "pause_s": plan.pause_s[rows],
+        }
 
     def _timed_table(self, trace: Any, seed: int) -> RequestTable:
         table: RequestTable = trace.read()
@@ -169,13 +214,14 @@ class Workload(BaseModel):
         return sessions.table(starts_s, self.requests, self.duration)
 
     def _arrivals(self, seed: int) -> tuple[Floats, ClosedLoop | None]:
+        """When requests, or sessions, arrive; with sessions, more than `requests` allows perhaps."""
         rng = stream(seed, "workload.arrivals")
+        count = min((most for most in (self.requests, self.sessions) if most is not None), default=None)
         if isinstance(self.arrivals, UserLoop):
-            assert self.requests is not None  # the validator saw to it
-            think_s = self.arrivals.think_times(rng, self.requests)
-            return np.zeros(self.requests), ClosedLoop(self.arrivals.users, think_s)
+            assert count is not None  # the validator saw to it
+            return np.zeros(count), ClosedLoop(self.arrivals.users, self.arrivals.think_times(rng, count))
         open_loop: Any = self.arrivals
-        times: Floats = open_loop.times(rng, self.requests, self.duration)
+        times: Floats = open_loop.times(rng, count, self.duration)
         return times, None
 
     def _lengths(self, seed: int, count: int, base_dir: Path) -> tuple[Ints, Ints]:
@@ -233,6 +279,12 @@ def _picked(rng: np.random.Generator, weights: Iterable[float], count: int) -> I
 
 
 def _located(choice: Any, base_dir: Path) -> Any:
-    """The same choice with its `path`, if it has one, made to start at `base_dir`."""
-    path = getattr(choice, "path", None)
-    return choice if path is None else dataclasses.replace(choice, path=str(base_dir / Path(path).expanduser()))
+    """The same choice with its `path`, if it has one, made to start at `base_dir`; so for choices inside it."""
+    found: dict[str, Any] = {}
+    for field in dataclasses.fields(choice):
+        value = getattr(choice, field.name)
+        if field.name == "path" and value is not None:
+            found["path"] = str(base_dir / Path(value).expanduser())
+        elif dataclasses.is_dataclass(value):
+            found[field.name] = _located(value, base_dir)
+    return dataclasses.replace(choice, **found) if found else choice

@@ -42,7 +42,8 @@ class ClosedLoop:
 class RequestTable:
     """Columns of equal length n, one row per request in the order of arrival.
 
-    arrival_s f8[n] sorted and at least 0 (all zeros for a closed loop), prompt_tokens and output_tokens
+    arrival_s f8[n] sorted and at least 0 (all zeros for a closed loop, and the session's start where turns wait),
+    prompt_tokens and output_tokens
     i8[n] at least 1, priority i8[n] (lower is more urgent), segments None when no request shares content,
     else n entries whose lengths add up to the prompt's. tenant i8[n] indexes the names in `tenants` (None: all
     are the first's); predicted_tokens i8[n] is the output length that a scheduler expects (None: the true
@@ -52,6 +53,9 @@ class RequestTable:
     names the answers that a later prompt repeats as a segment of that name (None: no answer is repeated). sessions
     i8[n] gives the requests of one session one number, -1 for those of none (None: no sessions are known).
     adapter i8[n] indexes the names in `adapters`, -1 for requests that want no LoRA adapter (None: nobody wants one).
+    Where turns wait for the answers before them, turns i8[n] numbers those of each session from 1, in rows that stand
+    together; requests of one turn are sent side by side, pause_s f8[n] after the last answer of the turn before (or
+    after the session's start), and the first request of a session without a pause (None: nothing waits).
     `skipped_rows` counts the rows of a trace that were left out as unusable, `notes` are told with the result,
     `source` says where the rows come from.
     """
@@ -75,6 +79,8 @@ class RequestTable:
     sessions: Ints | None = None
     adapter: Ints | None = None
     adapters: tuple[str, ...] = ()
+    turns: Ints | None = None
+    pause_s: Floats | None = None
 
     @classmethod
     def of(
@@ -121,6 +127,32 @@ class RequestTable:
     def __len__(self) -> int:
         return len(self.arrival_s)
 
+    @property
+    def waits(self) -> bool:
+        """Whether some requests are sent only when answers are there."""
+        return self.closed_loop is not None or self.turns is not None
+
+    def session_begins(self) -> Ints:
+        """The first row of each session, where rows of a session stand together; a request of none is its own."""
+        if self.sessions is None:
+            return np.arange(len(self))
+        fresh = np.ones(len(self), dtype=bool)
+        fresh[1:] = (np.diff(self.sessions) != 0) | (self.sessions[1:] < 0)
+        return np.flatnonzero(fresh)
+
+    def turn_numbers(self) -> Ints:
+        """i8[n]: which turn of its session each request is, from 1, by the order of rows where no turns wait."""
+        if self.turns is not None or self.sessions is None:
+            return np.ones(len(self), dtype=np.int64) if self.turns is None else self.turns
+        prompts = np.arange(len(self)) if self.prompts is None else self.prompts
+        order = np.lexsort((prompts, self.sessions))
+        session, prompt = self.sessions[order], prompts[order]
+        first = np.append(True, (np.diff(session) != 0) | (session[1:] < 0))
+        other = np.cumsum(np.append(True, np.diff(prompt) != 0) | first)
+        turns = np.empty(len(self), dtype=np.int64)
+        turns[order] = other - other[np.flatnonzero(first)][np.cumsum(first) - 1] + 1
+        return turns
+
     def take(self, rows: Ints, **changes: Any) -> "RequestTable":
         """The table of these rows, in this order; a row may come several times. `changes` replace whole columns."""
         places = rows.tolist()
@@ -142,6 +174,8 @@ class RequestTable:
         self._check_values()
         if self.segments is not None:
             self._check_segments(self.segments)
+        if self.turns is not None:
+            self._check_turns(self.turns)
 
     def _check_shapes(self, rows: int) -> None:
         kinds = {
@@ -156,6 +190,8 @@ class RequestTable:
             "cancel_after_s": np.float64,
             "cancel_after_tokens": np.int64,
             "adapter": np.int64,
+            "turns": np.int64,
+            "pause_s": np.float64,
         }
         kinds |= {name: kind for name, kind in optional.items() if getattr(self, name) is not None}
         for name, kind in kinds.items():
@@ -195,6 +231,22 @@ class RequestTable:
             think = self.closed_loop.think_s
             _refuse("think_s", think, ~np.isfinite(think) | (think < 0), "a time >= 0")
             _refuse("arrival_s", self.arrival_s, self.arrival_s != 0, "0 in a closed loop")
+
+    def _check_turns(self, turns: Ints) -> None:
+        if self.pause_s is None or self.sessions is None:
+            raise TraceError("turns that wait need sessions and pause_s; give them too")
+        _refuse("pause_s", self.pause_s, ~np.isfinite(self.pause_s) | (self.pause_s < 0), "a time >= 0")
+        begins = self.session_begins()
+        if len(begins) != len(np.unique(self.sessions[self.sessions >= 0])) + int((self.sessions < 0).sum()):
+            raise TraceError("column sessions: rows of one session must stand together where turns wait")
+        inside = np.ones(len(turns), dtype=bool)
+        inside[begins] = False
+        steps = np.diff(turns, prepend=0)
+        odd = np.where(inside, (steps != 0) & (steps != 1), turns != 1)
+        _refuse("turns", turns, odd, "1, 2, ... within its session")
+        _refuse("pause_s", self.pause_s, ~inside & (self.pause_s != 0), "0 for the first request of a session")
+        apart = inside & (np.diff(self.arrival_s, prepend=0.0) != 0)
+        _refuse("arrival_s", self.arrival_s, apart, "its session's start")
 
     def _check_segments(self, segments: list[Segments | None]) -> None:
         for row, (pieces, tokens) in enumerate(zip(segments, self.prompt_tokens.tolist(), strict=True)):

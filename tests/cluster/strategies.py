@@ -164,14 +164,17 @@ def cases(draw: st.DrawFn, batching_name: str | None = None) -> Case:
         lora = AdapterRoom(most, most + draw(st.sampled_from([0, 1, 5])), on_disk), adapter_costs(timer)
         adapters = [None if k == 5 else f"a{k}" for k in rng.integers(0, 6, count)]
     router: Router = draw(st.sampled_from([RoundRobin(), LeastOutstanding(), Random()]))
+    requests = RequestTable.of(
+        arrivals, prompts, answers, rng.integers(0, 3, count), segments=segments, closed_loop=loop,
+        tenant=[f"t{k}" for k in rng.integers(0, 3, count)], predicted_tokens=rng.integers(1, 150, count),
+        adapter=adapters,
+        cancel_after_s=_patience(rng, count, on_grid) if draw(st.sampled_from([False, False, True])) else None,
+        cancel_after_tokens=rng.integers(1, 60, count) if draw(st.sampled_from([False, False, True])) else None,
+    )  # fmt: skip
+    if draw(st.sampled_from([True, False, False])):
+        requests = with_turns(requests, rng, on_grid)
     return Case(
-        RequestTable.of(
-            arrivals, prompts, answers, rng.integers(0, 3, count), segments=segments, closed_loop=loop,
-            tenant=[f"t{k}" for k in rng.integers(0, 3, count)], predicted_tokens=rng.integers(1, 150, count),
-            adapter=adapters,
-            cancel_after_s=_patience(rng, count, on_grid) if draw(st.sampled_from([False, False, True])) else None,
-            cancel_after_tokens=rng.integers(1, 60, count) if draw(st.sampled_from([False, False, True])) else None,
-        ),
+        requests,
         timer,
         {
             "lora": lora,
@@ -201,6 +204,22 @@ def cases(draw: st.DrawFn, batching_name: str | None = None) -> Case:
                 "scheduler_reserve_full_isl": draw(st.booleans()),
             },
         },
+    )  # fmt: skip
+
+
+def with_turns(requests: RequestTable, rng: np.random.Generator, on_grid: bool) -> RequestTable:
+    """The same requests as sessions of some turns, of some requests side by side, each turn waiting for the last."""
+    count = len(requests)
+    fresh = np.append(True, rng.random(count - 1) < 0.3)
+    session = np.cumsum(fresh) - 1
+    begins = np.flatnonzero(fresh)
+    later = np.where(fresh, 1, rng.random(count) < 0.7)
+    turn = np.cumsum(later) - np.cumsum(later)[begins][session] + 1
+    pause_s = np.where(fresh, 0.0, rng.choice([0.0, 1 / 64, 0.05 if not on_grid else 0.25], count))
+    sessions = np.where(np.bincount(session)[session] > 1, session, -1)  # some are of none
+    return dataclasses.replace(
+        requests, arrival_s=requests.arrival_s[begins][session], sessions=sessions, turns=turn, pause_s=pause_s,
+        output_names=[int(name) for name in rng.integers(0, 5, count)] if rng.random() < 0.5 else None,
     )  # fmt: skip
 
 
