@@ -10,8 +10,8 @@ from sim.cluster.arrivals import Forecast, make_requests, open_arrivals
 from sim.cluster.fleet import Fleet
 from sim.cluster.gateway import Gateway
 from sim.cluster.giving_up import GivingUp
-from sim.cluster.lora_replica import LoraReplica
 from sim.cluster.loops import Loops
+from sim.cluster.lora_replica import LoraReplica
 from sim.cluster.pool import Pool
 from sim.cluster.replica import Replica
 from sim.errors import ServecastError
