@@ -7,7 +7,13 @@ joins, and finished members are padding (see _fixed_batch.py).
 
 Source: Triton Inference Server, user guide, "Dynamic Batcher": preferred_batch_size, max_queue_delay_microseconds.
 
-    requests of prompt 2, answer 2 at 0, 1, 2 and 9 s; steps of 1 s; sizes [2], delay 3 s
+    requests: A prompt 4, answer 2; B prompt 2, answer 1; C prompt 3, answer 1, comes during step 0; sizes [2]
+    step      0    1    2
+    A         4    1           done after step 1
+    B         2    p           done after step 0, and p for padding: computed for nobody
+    C                   3      alone, so after the delay
+
+    in time: requests of prompt 2, answer 2 at 0, 1, 2 and 9 s; steps of 1 s; sizes [2], delay 3 s
     0 s   one waits
     1 s   a second comes: a batch of 2, until 3 s
     3 s   the one of 2 s waits until 5 s, alone: a batch of 1, until 7 s

@@ -2,7 +2,7 @@
 
 The rule of a plain loop around a model's `generate` with batch size one.
 
-    requests: A prompt 4, answer 3; B prompt 2, answer 2; both are there at the start
+    requests: A prompt 4, answer 3; B prompt 2, answer 2; both at the start
     step      0    1    2    3    4
     A         4    1    1                 tokens computed; done after step 2
     B                        2    1       done after step 4

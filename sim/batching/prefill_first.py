@@ -8,7 +8,7 @@ those are recomputed, the answer so far included, when they are admitted again, 
 Source: vllm/core/scheduler.py and block_manager.py of vLLM 0.6.x, `_schedule_default`. V0 never admits a prompt that
 the watermark forbids; here a lone request may use all blocks. Swapping is left to the KV cache's settings.
 
-    requests: A prompt 4, answer 4; B prompt 5, answer 2, arrives during step 0; no pressure
+    requests: A prompt 4, answer 4; B prompt 5, answer 2, comes during step 0
     step      0    1    2    3    4
     A         4         1    1    1     stalls while B's prompt is read
     B              5    1               done after step 2

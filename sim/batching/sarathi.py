@@ -17,6 +17,8 @@ nothing to do is left out.
     B                        2    2    1         done after step 3
     hybrid: false   A   4    2    1         1    done after step 4
                     B                  4    1    done after step 4
+    chunked: false  A   6    1    1              done after step 2
+                    B   4    1                   done after step 1
 """
 
 from dataclasses import dataclass

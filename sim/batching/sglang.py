@@ -17,6 +17,12 @@ Prefixes are the KV cache's business (SGLang's is `radix`). Mixed chunks (off by
     step      0    1    2    3
     A         6         1    1    done after step 3
     B         2    2    1         done after step 2
+
+    requests: A prompt 4, answer 8; B prompt 4, answer 4, comes during step 0; KV for 13 tokens, no answer counted
+    step      0    1    2    3    4    5    6    7    8    9
+    A         4         1    1    1    1    1    1    1         done after step 8
+    B              4    1    1                             7    both want a token more in step 4, and one is left:
+                                                                B is retracted, and A's 23 tokens counted
 """
 
 from dataclasses import dataclass

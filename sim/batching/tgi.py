@@ -7,9 +7,11 @@ allow are set aside from the first step on, within `max_batch_total_tokens`, so 
 behind the prompts that start from nothing, others may join at once.
 
 Source: text-generation-inference 2.4, backends/v3/src: backend.rs (batching_task), queue.rs (next_batch). Whether
-enough can join is judged in the order of arrival, which is the only one that TGI has.
+enough can join is judged in the order of arrival, which is the only one that TGI has. Enough must fit into one step of
+prompts, too: where many decode and prompts are long, no such step holds enough of them, and new requests wait for
+`max_waiting_tokens` every time.
 
-    requests: A prompt 4, answer 5; B prompt 4, answer 2, comes during step 1; C prompt 2, answer 1, during step 2
+    requests: A prompt 4, answer 5; B prompt 4, answer 2, comes during step 1; C prompt 2, answer 1, comes during step 2
     waiting_served_ratio 2, so that two must wait for the one that decodes
     step      0    1    2    3    4    5
     A         4    1    1         1    1    done after step 5

@@ -2,7 +2,21 @@
 
 The rules are those of vLLM 0.32's scheduler, synchronous or asynchronous: there is no prefill or decode
 phase, each request simply has tokens to go. `_together` schedules the whole running list in a few operations
-when nobody can be short of tokens or blocks; `_one_by_one` is the rule itself.
+when nobody can be short of tokens or blocks; `_one_by_one` is the rule itself. Who runs out of blocks preempts the
+last of the running list, itself at worst, and nobody is admitted in such a step.
+
+Source: vllm/v1/core/sched/scheduler.py of vLLM 0.32.
+
+    requests: A prompt 6, answer 3; B prompt 5, answer 2; C prompt 2, answer 1; at the start, 8 tokens a step
+    step      0    1    2
+    A         6    1    1    done after step 2
+    B         2    3    1    the tokens that A leaves, then the rest of its prompt; done after step 2
+    C              2         the tokens that both leave; done after step 1
+
+    requests: A prompt 7, answer 4; B prompt 7, answer 3; at the start; 4 blocks of 4 tokens
+    step      0    1    2    3    4
+    A         7    1    1    1         needs a third block in step 2
+    B         7    1              9    preempted for it; its prompt and 2 tokens of its answer again
 """
 
 from dataclasses import dataclass

@@ -19,6 +19,9 @@ class LongestPrefixMatch:
     it is fcfs, because a look-up for each of them costs too much. Of requests that find at most `check_tokens`
     in the cache and share at least `share_tokens` with one before them in the queue, all but that one go to
     the back, so that it computes what the others then find. The latest admitted is preempted first.
+
+        arrivals  a1 b1 b2 c1 a2 a3    one seat; prompts of one letter share 64 tokens
+        order     a1 a2 a3 b1 b2 c1    a's are found once a1 has run; then as b's are
     """
 
     longest_queue: Annotated[int, Field(ge=0)] = 128

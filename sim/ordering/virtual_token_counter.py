@@ -25,6 +25,12 @@ class VirtualTokenCounter:
     2 * max(input_weight * longest prompt, output_weight * KV tokens of the replica).
     Source of rule, bound and weights: Sheng et al., Fairness in Serving Large Language Models (OSDI 2024). Each
     replica counts for itself. The latest admitted is preempted first; it is not charged twice.
+
+    One seat, prompts of 4 tokens, all there at the start: A's answers have 10 tokens (4 + 2 x 10 = 24), B's 2 (8).
+
+        admitted      A1   B1   B2   B3   A2   B4
+        A's counter   24   24   24   24   48   48
+        B's counter    0    8   16   24   24   32     after B3 it is a tie, and A2 came first
     """
 
     input_weight: Weight = 1.0
