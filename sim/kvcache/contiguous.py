@@ -4,8 +4,8 @@ Nothing is shared and nothing is taken later, so nobody is ever preempted; what 
 for tokens that never come (`kv_unused_share` in the results), and gaps between stretches that fit nobody.
 
 Source: Kwon et al., Efficient Memory Management for LLM Serving with PagedAttention, SOSP 2023, section 6.1: Orca
-(Max), (Pow2) and (Oracle). The authors had to guess at Orca's allocator and took a buddy allocator; here a stretch
-starts at the first gap that holds it, at any block.
+(Max), (Pow2) and (Oracle). The authors had to guess at Orca's allocator and took a buddy allocator (`buddies`);
+otherwise a stretch starts at the first gap that holds it, at any block.
 """
 
 from bisect import bisect, insort
@@ -26,17 +26,19 @@ class Contiguous:
     reserve: Literal["max", "pow2", "oracle"] = "max"
     """max: max_model_len tokens; oracle: the prompt and the answer as it will turn out; pow2: the prompt and the
     answer's length rounded up to a power of two."""
+    buddies: bool = False
+    """Stretches are a power of two of blocks long and begin at a multiple of that, as a buddy allocator's."""
 
     def build(self, room: KVRoom) -> "ContiguousKVCache":
         """An empty cache; raises ScenarioError when the longest request has no room."""
-        return ContiguousKVCache(room, self.reserve)
+        return ContiguousKVCache(room, self.reserve, self.buddies)
 
 
 class ContiguousKVCache:
     """Stretches of blocks at addresses 0 .. num_blocks - 1."""
 
     __slots__ = (
-        "block_size", "evicted_blocks", "free_blocks", "gaps", "max_model_len", "num_blocks", "reserve", "taken",
+        "block_size", "buddies", "evicted_blocks", "free_blocks", "gaps", "max_model_len", "num_blocks", "reserve", "taken",
     )  # fmt: skip
 
     grows: ClassVar[bool] = False
@@ -44,15 +46,16 @@ class ContiguousKVCache:
     transfers: ClassVar[Transfers | None] = None
     lands: ClassVar[bool] = False
 
-    def __init__(self, room: KVRoom, reserve: str) -> None:
+    def __init__(self, room: KVRoom, reserve: str, buddies: bool = False) -> None:
         self.num_blocks = self.free_blocks = room.num_blocks
         self.block_size = room.block_size
         self.max_model_len = room.max_model_len
         self.reserve = reserve
+        self.buddies = buddies
         self.evicted_blocks = 0
         self.gaps = [(0, room.num_blocks)]  # (first block, blocks), by address
         self.taken: dict[Request, tuple[int, int]] = {}
-        if self.blocks_for(room.max_model_len) > room.num_blocks:
+        if self._stretch(room.max_model_len) > room.num_blocks:
             raise ScenarioError(
                 f"kv_cache contiguous reserves up to max_model_len {room.max_model_len} tokens for a request, and the "
                 f"KV cache holds {room.num_blocks * room.block_size}; lower engine.max_model_len"
@@ -81,10 +84,20 @@ class ContiguousKVCache:
         """What is reserved for the request."""
         answer = request.output_tokens
         if self.reserve == "max":
-            return self.blocks_for(self.max_model_len)
+            return self._stretch(self.max_model_len)
         if self.reserve == "pow2":
             answer = 1 << (answer - 1).bit_length()
-        return self.blocks_for(min(request.prompt_tokens + answer, self.max_model_len))
+        return self._stretch(min(request.prompt_tokens + answer, self.max_model_len))
+
+    def _stretch(self, tokens: int) -> int:
+        blocks = self.blocks_for(tokens)
+        return 1 << (blocks - 1).bit_length() if self.buddies else blocks
+
+    def _place(self, gap: tuple[int, int], needed: int) -> int | None:
+        """Where in the gap a stretch would begin, None if the gap does not hold it."""
+        first, blocks = gap
+        begin = -(-first // needed) * needed if self.buddies else first
+        return begin if begin + needed <= first + blocks else None
 
     def growth_blocks(self, request: Request, new_tokens: int) -> int:
         """None: they are reserved already."""
@@ -102,18 +115,17 @@ class ContiguousKVCache:
         needed = self.whole_blocks(request)
         if needed + spared_blocks > self.free_blocks:
             return False
-        return any(blocks >= needed for _, blocks in self.gaps)
+        return any(self._place(gap, needed) is not None for gap in self.gaps)
 
     def adopt(self, request: Request, hit: Hit) -> None:
         """Reserve the request's stretch at the first gap that holds it."""
         needed = self.whole_blocks(request)
-        place = next(i for i, (_, blocks) in enumerate(self.gaps) if blocks >= needed)
+        begins = ((place, self._place(gap, needed)) for place, gap in enumerate(self.gaps))
+        place, begin = next((place, begin) for place, begin in begins if begin is not None)
         first, blocks = self.gaps[place]
-        if blocks == needed:
-            del self.gaps[place]
-        else:
-            self.gaps[place] = (first + needed, blocks - needed)
-        self.taken[request] = (first, needed)
+        left = [(first, begin - first), (begin + needed, first + blocks - begin - needed)]
+        self.gaps[place : place + 1] = [gap for gap in left if gap[1]]
+        self.taken[request] = (begin, needed)
         self.free_blocks -= needed
 
     def grow(self, request: Request, new_tokens: int) -> None:

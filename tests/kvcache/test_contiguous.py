@@ -20,8 +20,8 @@ class MemoryMap:
     def __init__(self, blocks: int) -> None:
         self.owner: list[int | None] = [None] * blocks
 
-    def place(self, blocks: int) -> int | None:
-        for first in range(len(self.owner) - blocks + 1):
+    def place(self, blocks: int, step: int = 1) -> int | None:
+        for first in range(0, len(self.owner) - blocks + 1, step):
             if all(owner is None for owner in self.owner[first : first + blocks]):
                 return first
         return None
@@ -31,8 +31,9 @@ class MemoryMap:
 @given(st.data())
 def test_every_admission_as_on_a_memory_map(data: st.DataObject) -> None:
     reserve = data.draw(st.sampled_from(["max", "pow2", "oracle"]))
-    blocks = data.draw(st.integers(10, 40))
-    cache = Contiguous(reserve).build(KVRoom(blocks, BLOCK, LONGEST, True))
+    buddies = data.draw(st.booleans())
+    blocks = data.draw(st.integers(16, 40))
+    cache = Contiguous(reserve, buddies).build(KVRoom(blocks, BLOCK, LONGEST, True))
     plain = MemoryMap(blocks)
     running: list[Request] = []
     for index in range(data.draw(st.integers(1, 60))):
@@ -45,7 +46,8 @@ def test_every_admission_as_on_a_memory_map(data: st.DataObject) -> None:
             request = Request(index, 0.0, prompt, data.draw(st.integers(1, LONGEST - prompt)))
             answer = {"max": LONGEST, "pow2": _power(request.output_tokens), "oracle": request.output_tokens}[reserve]
             needed = -(-min(prompt + answer, LONGEST) // BLOCK)
-            first = plain.place(needed)
+            needed = _power(needed) if buddies else needed
+            first = plain.place(needed, needed if buddies else 1)
             assert cache.can_admit(request, MISS, prompt, 0) == (first is not None)
             if first is not None:
                 cache.adopt(request, MISS)

@@ -1,6 +1,16 @@
 """The finding that scenarios/engines.yaml opens with."""
 
 import sim
+from sim import preset
+from sim.scenario import load
+
+
+def test_every_preset_is_compared() -> None:
+    """All but the engine that calibration runs."""
+    scenario = load("engines")
+    compared = {scenario.engine.preset} | {scenario.variant(name).engine.preset for name in scenario.variants}
+    assert compared == set(preset.names()) - {"reference"}
+    assert all(name == scenario.variant(name).engine.preset for name in scenario.variants)
 
 
 def test_what_engines_make_of_the_same_traffic() -> None:
