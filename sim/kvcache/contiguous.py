@@ -38,7 +38,8 @@ class ContiguousKVCache:
     """Stretches of blocks at addresses 0 .. num_blocks - 1."""
 
     __slots__ = (
-        "block_size", "buddies", "evicted_blocks", "free_blocks", "gaps", "max_model_len", "num_blocks", "reserve", "taken",
+        "block_size", "buddies", "evicted_blocks", "free_blocks", "gaps", "max_model_len", "num_blocks", "reserve",
+        "taken",
     )  # fmt: skip
 
     grows: ClassVar[bool] = False
