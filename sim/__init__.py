@@ -6,7 +6,7 @@
     result.summary["p99_ttft_ms"], result.requests, result.plot()
 
 `load` reads a scenario, `run` simulates it, `compare` runs its variants, `capacity` finds the highest rate that meets
-the targets; `Result`, `Comparison` and `Capacity` are what they return. Every error that the user can mend is a
+the targets, `diagnose` says what holds it back; `Result`, `Comparison`, `Capacity` and `Diagnosis` are what they return. Every error that the user can mend is a
 `ServecastError`.
 """
 
@@ -16,14 +16,15 @@ from sim.errors import ServecastError
 from sim.run import Result, run  # light; and `sim.run` must be the function, not the module
 
 if TYPE_CHECKING:
-    from sim.insight import Capacity, Comparison, capacity, compare
+    from sim.insight import Capacity, Comparison, Diagnosis, capacity, compare, diagnose
     from sim.scenario import Scenario, load
 
 __all__ = [
-    "Capacity", "Comparison", "Result", "Scenario", "ServecastError", "capacity", "compare", "load", "run",
+    "Capacity", "Comparison", "Diagnosis", "Result", "Scenario", "ServecastError", "capacity", "compare", "diagnose",
+    "load", "run",
 ]  # fmt: skip
 _LATER = {
-    **dict.fromkeys(("Capacity", "Comparison", "capacity", "compare"), "sim.insight"),
+    **dict.fromkeys(("Capacity", "Comparison", "Diagnosis", "capacity", "compare", "diagnose"), "sim.insight"),
     **dict.fromkeys(("Scenario", "load"), "sim.scenario"),
 }
 

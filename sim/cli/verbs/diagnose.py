@@ -1,0 +1,44 @@
+"""`servecast diagnose`."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sim.cli.app import app
+from sim.cli.options import Format, Jobs, Quiet, Scenario, Set
+from sim.cli.progress import Progress
+from sim.cli.terminal import console, print_json
+
+
+@app.command()
+def diagnose(
+    scenario: Scenario,
+    seeds: Annotated[int, typer.Option(help="Run everything with so many seeds and take the means.")] = 1,
+    set_: Set = [],  # noqa: B006
+    out: Annotated[
+        Path | None, typer.Option(help="Write diagnosis.json, diagnosis.png and fixed.yaml to this folder.")
+    ] = None,
+    format: Format = "table",
+    jobs: Jobs = None,
+    quiet: Quiet = False,
+) -> None:
+    """Say what holds a scenario back, what would mend it, and by how much: all of it simulated."""
+    from sim.insight.diagnosis import diagnose as find
+    from sim.insight.diagnosis.page import print_diagnosis
+    from sim.report.folder import check_folder
+
+    check_folder(out)
+    with Progress("runs", shown=not quiet and sys.stderr.isatty()) as progress:
+        found = find(scenario, seeds=seeds, overrides=set_, jobs=jobs, progress=progress.update)
+    if out is not None:
+        found.save(out)
+    if quiet:
+        return
+    if format == "json":
+        print_json(found.summary())
+        return
+    print_diagnosis(found, console(least=110))
+    if out is not None:
+        typer.echo(f"\nwritten to {out}: start with {out / 'diagnosis.png'}; fixed.yaml has the lines in it")

@@ -1,0 +1,441 @@
+"""What holds a scenario back: every bottleneck taken away by itself, then every fix tried, then the best together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sim.errors import ScenarioError
+from sim.insight.diagnosis.change import (
+    BATCHING,
+    BOTTLENECKS,
+    ENGINE,
+    FAILED,
+    IDLE,
+    KV_MEMORY,
+    LATENCY,
+    SCHEDULING,
+    SINGLE_NODE,
+    Change,
+    Score,
+    apply,
+    score,
+)
+from sim.insight.diagnosis.evidence import evidence
+from sim.insight.diagnosis.fixes import fixes
+from sim.insight.diagnosis.ideals import ideals
+from sim.insight.runs import run_all
+from sim.resolve import Cluster, resolve_cluster
+from sim.run import Result, run
+from sim.scenario import Scenario, load
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+BINDS = 0.02
+"""A bottleneck binds if, without it, so large a share of the offered requests would meet the targets besides."""
+MET = 0.99
+"""Share of requests that must meet the targets for the cluster to be large enough."""
+_WORTH = 0.005
+"""Share of the offered requests that a further fix must gain, or not lose."""
+_CHEAPER = 1.05
+"""How much more a dollar must buy for a smaller cluster to be worth it."""
+_IDLE_SHARE = 0.3
+_MOST_TOGETHER = 12
+
+
+@dataclass(frozen=True)
+class Binding:
+    """A bottleneck, what the run's tables say of it, and the goodput without it (that of the best ideal)."""
+
+    bottleneck: str
+    evidence: str
+    binds: bool
+    without: str = ""
+    goodput_without: float | None = None
+
+
+@dataclass(frozen=True)
+class Fix:
+    """A change that was run, and its score."""
+
+    change: Change
+    score: Score
+
+
+@dataclass
+class Diagnosis:
+    """What `diagnose` found. Goodput is in requests per second that meet every target.
+
+    `waterfall` goes from today's goodput to the bound: what each bottleneck, taken away after those before it, adds.
+    `together` are the fixes that were found to be best together, in the order of their choice, `after` their score.
+    """
+
+    name: str
+    offered_per_s: float
+    today: Score
+    bindings: list[Binding]
+    waterfall: list[tuple[str, float]]
+    fixes: list[Fix]
+    together: list[Fix]
+    after: Score
+    after_missed: dict[str, float]
+    fixed: Scenario
+    provenance: str
+    warnings: list[str]
+    runs: int
+    seeds: int
+    failed: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def binding(self) -> list[Binding]:
+        """The bottlenecks that bind, worst first."""
+        return [binding for binding in self.bindings if binding.binds]
+
+    def summary(self) -> dict[str, Any]:
+        """Everything in one JSON-ready dictionary, the same bytes for the same diagnosis."""
+        from sim.metrics.numbers import json_ready
+
+        told = {
+            "name": self.name,
+            "offered_per_s": self.offered_per_s,
+            "today": asdict(self.today),
+            "bottlenecks": [asdict(binding) for binding in self.bindings],
+            "waterfall": [{"without": name, "request_goodput": goodput} for name, goodput in self.waterfall],
+            "fixes": [_told(fix) for fix in self.fixes],
+            "together": {"fixes": [_told(fix) for fix in self.together], "score": asdict(self.after)},
+            "still_missed": self.after_missed,
+            "failed": self.failed,
+            "provenance": self.provenance,
+            "warnings": self.warnings,
+            "runs": self.runs,
+            "seeds": self.seeds,
+        }
+        ready: dict[str, Any] = json_ready(told)
+        return ready
+
+    def plot(self, path: str | Path | None = None) -> Figure:
+        """The picture: from today's goodput to the bound, and what the fixes reach; with `path` also written as PNG."""
+        from sim.insight.diagnosis.picture import picture
+        from sim.report import save_png
+
+        figure = picture(self)
+        if path is not None:
+            save_png(figure, path)
+        return figure
+
+    def save(self, folder: str | Path) -> Path:
+        """Write diagnosis.json, diagnosis.png and fixed.yaml (the scenario with the best fixes): all, or none."""
+        from sim.report import save_png, summary_json
+        from sim.report.folder import whole
+
+        with whole(Path(folder)) as draft:
+            (draft / "diagnosis.json").write_text(summary_json(self.summary()), encoding="utf-8")
+            (draft / "fixed.yaml").write_text(self.fixed.to_yaml(Path(folder)), encoding="utf-8")
+            save_png(self.plot(), draft / "diagnosis.png")
+        return Path(folder)
+
+
+def diagnose(
+    source: Scenario | str | Path | Mapping[str, Any],
+    *,
+    seeds: int = 1,
+    overrides: Iterable[str] = (),
+    jobs: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Diagnosis:
+    """Find which of the seven bottlenecks hold a scenario back, and which changes mend them best.
+
+    A bottleneck binds if without it, which is simulated, at least BINDS more of the offered requests would meet the
+    targets. The fixes of those that bind are each run, and the best of them together. All runs serve the same
+    requests, with `seeds` seeds each. Raises ScenarioError for a scenario without slo, or with variants' errors,
+    and whatever `run` raises.
+    """
+    if seeds < 1:
+        raise ScenarioError(f"--seeds must be at least 1, not {seeds}")
+    scenario = load(source, overrides).model_copy(update={"variants": {}})
+    if not any(value is not None for value in dict(scenario.slo).values()):
+        raise ScenarioError(
+            f"{scenario.name}: to say what holds it back, diagnose must know what is wanted: give slo:, or "
+            "--set slo.ttft=1s --set slo.tpot=50ms"
+        )
+    cluster = resolve_cluster(scenario)
+    trials = _Trials(scenario, seeds, jobs, progress)
+    first = run(scenario)
+    trials.know(first)
+    today = trials.score([])
+    offered = _offered_per_s(first)
+    share = _share_of(first, offered)
+    alone = _alone(trials, cluster)
+    told = evidence(first, cluster)
+    falls = _waterfall(trials, alone, today, share)
+    binding = [name for name, _ in falls[1:]]
+    if 1 - share(falls[-1][1]) >= BINDS and not first.context.closed_loop:
+        binding.append(SINGLE_NODE)
+    if not binding and _idle(trials, cluster, first, today):
+        binding.append(IDLE)
+    tried = _tried(trials, cluster, binding, today, share)
+    together, after = _together(trials, cluster, tried, today, share) if binding else ([], today)
+    fixed = apply(scenario, [fix.change for fix in together])
+    bindings = [
+        Binding(name, told[name], name in binding, *_said(alone, name))
+        for name in (*binding, *(name for name in BOTTLENECKS if name not in binding))
+    ]
+    return Diagnosis(
+        name=scenario.name,
+        offered_per_s=offered,
+        today=today,
+        bindings=bindings,
+        waterfall=[(name, one.goodput) for name, one in falls],
+        fixes=tried,
+        together=together,
+        after=after,
+        after_missed=trials.missed([fix.change for fix in together]),
+        fixed=fixed,
+        provenance=first.summary["provenance"],
+        warnings=first.warnings,
+        runs=trials.runs,
+        seeds=seeds,
+        failed=trials.failed,
+    )
+
+
+class _Trials:
+    """Runs of the scenario with changes, each set of changes once."""
+
+    def __init__(
+        self, scenario: Scenario, seeds: int, jobs: int | None, progress: Callable[[int, int], None] | None
+    ) -> None:
+        self._scenario = scenario
+        self._seeds = seeds
+        self._jobs = jobs
+        self._progress = progress
+        self._known: dict[str, list[dict[str, Any]]] = {}
+        self.failed: dict[str, str] = {}
+        self.runs = 0
+
+    def know(self, first: Result) -> None:
+        """The run as written, with its own seed, need not be done again where that is the only one."""
+        if self._seeds == 1:
+            self.runs += 1
+            self._known[_key(self._scenario)] = [first.summary]
+
+    def scores(self, sets: Sequence[Sequence[Change]]) -> list[Score]:
+        """The scores of several sets of changes, run at once."""
+        keys: list[str] = []
+        wanted: dict[str, Scenario] = {}
+        for changes in sets:
+            try:
+                scenario = apply(self._scenario, changes)
+            except ScenarioError as error:
+                self.failed[_label(changes)] = str(error)
+                keys.append("")
+                continue
+            keys.append(_key(scenario))
+            if keys[-1] not in self._known:
+                wanted[keys[-1]] = scenario
+        asked = [
+            scenario.model_copy(update={"seed": scenario.seed + number})
+            for scenario in wanted.values()
+            for number in range(self._seeds)
+        ]
+        total = self.runs + len(asked)
+        outcomes = run_all(asked, self._jobs, self._told(total)) if asked else []
+        self.runs = total
+        for index, key in enumerate(wanted):
+            mine = outcomes[index * self._seeds : (index + 1) * self._seeds]
+            errors = [outcome.error for outcome in mine if outcome.error]
+            self._known[key] = [] if errors else [outcome.summary for outcome in mine if outcome.summary is not None]
+            if errors:
+                self.failed[_label(sets[keys.index(key)])] = errors[0]
+        return [score(found) if (found := self._known.get(key)) else FAILED for key in keys]
+
+    def score(self, changes: Sequence[Change]) -> Score:
+        """The score of one set of changes."""
+        return self.scores([changes])[0]
+
+    def missed(self, changes: Sequence[Change]) -> dict[str, float]:
+        """Share of requests that miss each target under these changes, with the first seed."""
+        known = self._known[_key(apply(self._scenario, changes))]
+        return {name: 1 - share for name, share in known[0]["slo_attainment"].items()}
+
+    def _told(self, total: int) -> Callable[[int, int], None] | None:
+        if self._progress is None:
+            return None
+        tell, before = self._progress, self.runs
+        return lambda done, _: tell(before + done, total)
+
+
+def _key(scenario: Scenario) -> str:
+    return scenario.to_yaml()
+
+
+def _label(changes: Sequence[Change]) -> str:
+    return " + ".join(change.label for change in changes)
+
+
+def _offered_per_s(first: Result) -> float:
+    """Measured requests per second of arrivals; of a closed loop, whose arrivals follow the answers, throughput."""
+    rows = first.record.requests
+    arrivals = rows["arrival_s"][rows["measured"].astype(bool)]
+    span = float(arrivals.max() - arrivals.min()) if len(arrivals) > 1 else 0.0
+    if first.context.closed_loop or not span:
+        return float(first.summary["request_throughput"] or 0.0)
+    return len(arrivals) / span
+
+
+Share = Callable[[Score], float]
+
+
+def _share_of(first: Result, offered: float) -> Share:
+    """How much of the offered requests a score serves well.
+
+    In a closed loop faster answers bring more requests, so it is the good ones against today's throughput.
+    """
+    if first.context.closed_loop:
+        return lambda one: one.goodput / offered if offered else 0.0
+    return lambda one: one.attainment
+
+
+def _alone(trials: _Trials, cluster: Cluster) -> dict[str, tuple[Change, Score]]:
+    """For each bottleneck the ideal without it that reaches most."""
+    found = list(ideals(cluster))
+    best: dict[str, tuple[Change, Score]] = {}
+    for change, reached in zip(found, trials.scores([[change] for change in found]), strict=True):
+        if change.bottleneck not in best or reached.goodput > best[change.bottleneck][1].goodput:
+            best[change.bottleneck] = (change, reached)
+    return best
+
+
+def _said(alone: Mapping[str, tuple[Change, Score]], name: str) -> tuple[str, float | None]:
+    return (alone[name][0].label, alone[name][1].goodput) if name in alone else ("", None)
+
+
+def _waterfall(
+    trials: _Trials, alone: Mapping[str, tuple[Change, Score]], today: Score, share: Share
+) -> list[tuple[str, Score]]:
+    """Take bottlenecks away one after another, always the one that gains most then, while one gains enough.
+
+    One that would gain by itself but no longer does when another has been taken away was only that one's effect.
+    """
+    found = [("today", today)]
+    gone: list[Change] = []
+    left = {name: change for name, (change, _) in alone.items()}
+    reached = {name: one for name, (_, one) in alone.items()}
+    while left:
+        worst = max(left, key=lambda name: share(reached[name]))
+        if share(reached[worst]) - share(found[-1][1]) < BINDS:
+            break
+        gone.append(left.pop(worst))
+        found.append((worst, reached[worst]))
+        scores = trials.scores([[*gone, change] for change in left.values()])
+        reached = dict(zip(left, scores, strict=True))
+    return found
+
+
+def _idle(trials: _Trials, cluster: Cluster, first: Result, today: Score) -> bool:
+    """Whether GPUs idle, nothing is missed, and a smaller cluster does as well for less."""
+    starved = first.summary["gpu_time"]["fraction"]["starved"] or 0.0
+    return today.attainment >= MET and starved >= _IDLE_SHARE and bool(_smaller(trials, cluster, [], today))
+
+
+def _smaller(trials: _Trials, cluster: Cluster, upon: Sequence[Change], now: Score) -> list[Fix]:
+    taken = {key for change in upon for key in change.touches()}
+    made = [change for change in fixes(IDLE, cluster) if not change.touches() & taken]
+    reached = trials.scores([[*upon, change] for change in made])
+    better = [
+        Fix(change, one)
+        for change, one in zip(made, reached, strict=True)
+        if one.attainment >= MET and one.per_usd is not None and one.value > _CHEAPER * now.value
+    ]
+    return sorted(better, key=lambda fix: -fix.score.value)
+
+
+def _tried(trials: _Trials, cluster: Cluster, binding: Sequence[str], today: Score, share: Share) -> list[Fix]:
+    """Every fix of the bottlenecks that bind which helps, the best first; those that cost no GPU before the others."""
+    made: dict[str, Change] = {}
+    for bottleneck in binding:
+        for change in fixes(bottleneck, cluster):
+            made.setdefault(change.yaml(), change)
+    changes = list(made.values())
+    reached = trials.scores([[change] for change in changes])
+    helping = [
+        Fix(change, one)
+        for change, one in zip(changes, reached, strict=True)
+        if share(one) >= share(today) + _WORTH
+        or (share(one) >= share(today) - _WORTH and one.value > _CHEAPER * today.value)
+    ]
+    helping.sort(key=lambda fix: (fix.change.buys, *_rank(fix.score, share)))
+    # Of settings of one key that do the same, the first is enough.
+    same: dict[tuple[Any, ...], Fix] = {}
+    for fix in helping:
+        same.setdefault((*sorted(fix.change.touches()), fix.change.buys, fix.score), fix)
+    return list(same.values())
+
+
+def _rank(one: Score, share: Share) -> tuple[float, float, float]:
+    """Most good requests first, in whole per cents of what is offered; then value, then TTFT."""
+    return -round(100 * share(one)), -one.value, one.p99_ttft_ms
+
+
+def _together(
+    trials: _Trials, cluster: Cluster, tried: Sequence[Fix], today: Score, share: Share
+) -> tuple[list[Fix], Score]:
+    """The fixes that add to each other: first what costs nothing, then GPUs if too few requests are good.
+
+    A cluster that has become too large for what is left to do is made smaller.
+    """
+    chosen: list[Fix] = []
+    best = today
+    for fix in [fix for fix in tried if not fix.change.buys][:_MOST_TOGETHER]:
+        if best.attainment >= MET and chosen:
+            break
+        best = _add(trials, chosen, fix.change, best, share)
+    if best.attainment < MET:
+        more = [fix.change for fix in tried if fix.change.buys] or fixes(SINGLE_NODE, cluster)
+        taken = {key for fix in chosen for key in fix.change.touches()}
+        more = [change for change in more if not change.touches() & taken]
+        reached = trials.scores([[*(fix.change for fix in chosen), change] for change in more])
+        enough = [Fix(change, one) for change, one in zip(more, reached, strict=True) if one.attainment >= MET]
+        some = [Fix(change, one) for change, one in zip(more, reached, strict=True) if share(one) > share(best)]
+        if enough:
+            chosen.append(max(enough, key=lambda fix: fix.score.value))
+        elif some:
+            chosen.append(min(some, key=lambda fix: _rank(fix.score, share)))
+        best = chosen[-1].score if enough or some else best
+    else:
+        smaller = _smaller(trials, cluster, [fix.change for fix in chosen], best)
+        if smaller:
+            chosen.append(smaller[0])
+            best = smaller[0].score
+    return chosen, best
+
+
+def _add(trials: _Trials, chosen: list[Fix], change: Change, best: Score, share: Share) -> Score:
+    """Add a change to the chosen if it helps on top of them; return the best score."""
+    if any(change.touches() & fix.change.touches() for fix in chosen):
+        return best
+    reached = trials.score([*(fix.change for fix in chosen), change])
+    gains = share(reached) >= share(best) + _WORTH
+    if gains or (share(reached) >= share(best) and reached.value > _CHEAPER * best.value):
+        chosen.append(Fix(change, reached))
+        return reached
+    return best
+
+
+def _told(fix: Fix) -> dict[str, Any]:
+    return {
+        "fix": fix.change.label,
+        "against": fix.change.bottleneck,
+        "lines": fix.change.yaml(),
+        "buys": fix.change.buys,
+        **asdict(fix.score),
+    }
+
+
+__all__ = [
+    "BATCHING", "ENGINE", "IDLE", "KV_MEMORY", "LATENCY", "SCHEDULING", "SINGLE_NODE", "Binding", "Diagnosis", "Fix",
+    "diagnose",
+]  # fmt: skip
