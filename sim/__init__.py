@@ -6,8 +6,8 @@
     result.summary["p99_ttft_ms"], result.requests, result.plot()
 
 `load` reads a scenario, `run` simulates it, `compare` runs its variants, `capacity` finds the highest rate that meets
-the targets, `diagnose` says what holds it back; `Result`, `Comparison`, `Capacity` and `Diagnosis` are what they return. Every error that the user can mend is a
-`ServecastError`.
+the targets, `diagnose` says what holds it back; `Result`, `Comparison`, `Capacity` and `Diagnosis` are what they
+return. Every error that the user can mend is a `ServecastError`.
 """
 
 from typing import TYPE_CHECKING, Any

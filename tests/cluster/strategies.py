@@ -173,6 +173,9 @@ def cases(draw: st.DrawFn, batching_name: str | None = None) -> Case:
     )  # fmt: skip
     if draw(st.sampled_from([True, False, False])):
         requests = with_turns(requests, rng, on_grid)
+    longest_blocks = -(-LONGEST // block)
+    if isinstance(kv_cache, Contiguous) and kv_cache.buddies:
+        longest_blocks = 1 << (longest_blocks - 1).bit_length()
     return Case(
         requests,
         timer,
@@ -192,7 +195,7 @@ def cases(draw: st.DrawFn, batching_name: str | None = None) -> Case:
             "warmup_s": draw(st.sampled_from([0.0, 0.1])),
             "limits": {
                 "max_model_len": LONGEST,
-                "num_gpu_blocks": -(-LONGEST // block) + 1 + spare,
+                "num_gpu_blocks": longest_blocks + 1 + spare,
                 "block_size": block,
                 "max_num_seqs": most_seqs,
                 "max_num_batched_tokens": max(draw(st.sampled_from([1, 7, 64, 2048])), least_tokens),
