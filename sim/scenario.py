@@ -144,8 +144,8 @@ SETTINGS_OF_SOME_BATCHINGS = (
 class Engine(Section):
     """The serving engine: a preset, and what differs from it. Keys without a value take the preset's.
 
-    A variant (or --set) that names a preset gets that engine's batching and KV cache, whatever the scenario below it
-    says; limits, sizes and times that the scenario sets hold under every preset.
+    A variant (or --set) that names a preset gets that engine's batching and KV cache, whatever the scenario itself
+    says; limits, sizes and times that the scenario sets hold under every preset, as does all that --set says.
     """
 
     brings: ClassVar[dict[str, tuple[str, ...]]] = {"preset": ("batching", "kv_cache", *SETTINGS_OF_SOME_BATCHINGS)}
@@ -412,7 +412,10 @@ def load(
             layer.data["workload"] = dict(workload)
     scenario = _checked(documents)
     base_dir = str((folder / scenario.base_dir).resolve())
-    for name in scenario.variants:
+    said = layering.merge(Scenario, [layer.data for layer in documents[1:]]).get("engine") or {}
+    variants = {name: _still_said(said, changes) for name, changes in scenario.variants.items()}
+    scenario = scenario.model_copy(update={"variants": variants})
+    for name in variants:
         _checked([*documents, _variant_document(name, scenario, first)], f"in variant {name!r}, ")
     return scenario.model_copy(update={"base_dir": base_dir})
 
@@ -444,6 +447,15 @@ def _variant_document(name: str, scenario: Scenario, file: Document) -> Document
     """The changes of one variant, which stand deeper in the file than the keys they change."""
     lines = {path[2:]: line for path, line in file.lines.items() if path[:2] == ("variants", name)}
     return Document(scenario.variants[name], file.source, lines)
+
+
+def _still_said(said: Mapping[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """A variant's changes, whose preset does not take away what --set says of the engine."""
+    engine = changes.get("engine")
+    if not isinstance(engine, Mapping):
+        return changes
+    kept = {key: said[key] for key in layering.brought(Engine, engine) if key in said}
+    return {**changes, "engine": {**kept, **engine}}
 
 
 def _names_no_preset(override: Document) -> bool:

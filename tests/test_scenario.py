@@ -201,6 +201,9 @@ def test_a_variants_preset_is_that_preset() -> None:
     assert none.engine.batching == base.engine.batching
     assert base.replaced("other") == ["batching", "kv_cache", "watermark"]
     assert base.replaced("none") == []
+    every = load(scenario, ["engine.batching=static"])
+    assert [type(every.variant(name).engine.batching).__name__ for name in ("other", "but")] == ["Static", "Sarathi"]
+    assert every.variant("other").engine.kv_cache is None
     # --set is one layer, in whichever order it is written
     for overrides in (
         ["engine.preset=sglang", "engine.batching=static"],

@@ -22,9 +22,10 @@ _PANELS = {
     "p99_ttft_ms": ("TTFT p99", ORANGE),
     "p99_tpot_ms": ("TPOT p99", SKY),
 }
+_LATENCIES = ("p99_ttft_ms", "p99_tpot_ms")
 _WITHOUT_SLO = {"request_throughput": ("requests/s", GREEN)}
 _FAR = 30
-"""Where the largest value is so many times the smallest, bars are drawn on a log axis."""
+"""Where the largest latency is so many times the smallest, bars are drawn on a log axis, or the small ones are lost."""
 _ROW_INCHES = 0.42
 
 
@@ -67,7 +68,7 @@ def _bars(axes: Axes, comparison: Comparison, metric: str, title: str, colour: s
     values = comparison.table[metric].to_numpy(dtype=float)
     known = values[np.isfinite(values) & (values > 0)]
     _style(axes, title, len(values))
-    if known.size and known.max() > _FAR * known.min():
+    if metric in _LATENCIES and known.size and known.max() > _FAR * known.min():
         axes.set_xscale("log")
         low, high = known.min() / 3, known.max()
         axes.set_xlim(low, high * (high / low) ** 0.42)
