@@ -1,0 +1,74 @@
+"""`servecast check`."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sim.cli.app import app
+from sim.cli.options import Jobs, Quiet, Scenario, Set
+from sim.cli.progress import Progress
+from sim.cli.terminal import console
+
+_FAILED = 1
+
+
+@app.command()
+def check(
+    scenario: Scenario,
+    baseline: Annotated[Path, typer.Option(help="The file that says what the metrics were.")],
+    update: Annotated[
+        bool, typer.Option("--update", help="Write the baseline from this run, and judge nothing.")
+    ] = False,
+    seeds: Annotated[
+        int | None, typer.Option(help="With --update: how many seeds to run, from the scenario's own on; default: 5.")
+    ] = None,
+    tolerance: Annotated[
+        float, typer.Option(min=0.0, help="How much worse a metric may become, as a share of it.")
+    ] = 0.01,
+    strict: Annotated[bool, typer.Option("--strict", help="Fail on every change, also for the better.")] = False,
+    metric: Annotated[list[str], typer.Option(help="Judge only this metric; may be repeated.")] = [],  # noqa: B006
+    set_: Set = [],  # noqa: B006
+    junit: Annotated[Path | None, typer.Option(help="Write the verdicts as JUnit XML to this file.")] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Write a summary for a pull request to this file.")] = None,
+    jobs: Jobs = None,
+    quiet: Quiet = False,
+) -> None:
+    """Say whether a scenario's metrics are still those of its baseline; exit with 1 if one has become worse."""
+    from sim.errors import ServecastError
+    from sim.insight.check import check as judge
+    from sim.insight.check import reports
+    from sim.insight.check.check import measure
+    from sim.report.folder import write_whole
+    from sim.scenario import load
+
+    if seeds is not None and not update:
+        raise ServecastError("--seeds goes with --update: a check runs the baseline's own seeds")
+    with Progress("runs", shown=not quiet and sys.stderr.isatty()) as progress:
+        if update:
+            loaded = load(scenario, set_)
+            numbers = range(loaded.seed, loaded.seed + (5 if seeds is None else seeds))
+            if not numbers:
+                raise ServecastError(f"--seeds must be at least 1, not {seeds}")
+            now, failed = measure(loaded, numbers, jobs=jobs, progress=progress.update)
+        else:
+            found = judge(
+                scenario, baseline, tolerance=tolerance, strict=strict, metrics=metric, overrides=set_, jobs=jobs,
+                progress=progress.update,
+            )  # fmt: skip
+    if update:
+        now.write(baseline)
+        if not quiet:
+            typer.echo(f"written to {baseline}: {len(now.values)} variants, {len(now.seeds)} seeds")
+            for name, why in failed.items():
+                typer.echo(f"not in it: {name} failed: {why}")
+        return
+    if junit is not None:
+        write_whole(junit, reports.junit(found))
+    if markdown is not None:
+        write_whole(markdown, reports.markdown(found))
+    if not quiet:
+        reports.print_check(found, console(least=110))
+    if not found.passed:
+        raise typer.Exit(_FAILED)
