@@ -44,6 +44,11 @@ METRICS: dict[str, Metric] = {
     "p99_itl_ms": Metric("ITL p99", "ms", False),
     "mean_e2el_ms": Metric("E2E mean", "ms", False),
     "p99_e2el_ms": Metric("E2E p99", "ms", False),
+    "mean_turn_ms": Metric("turn mean", "ms", False),
+    "p99_turn_ms": Metric("turn p99", "ms", False),
+    "mean_session_ms": Metric("session mean", "ms", False),
+    "p99_session_ms": Metric("session p99", "ms", False),
+    "prefix_cache_hit_rate": Metric("prefix hits", "percent", None),
     "usd_per_million_output_tokens": Metric("$/1M out", "usd", False),
     "preemptions": Metric("preemptions", "count", None),
     "batch_size_mean": Metric("batch", "number", None),
@@ -222,6 +227,9 @@ def metrics_of(summary: Mapping[str, Any]) -> dict[str, float]:
     attainment, dollars = summary["slo_attainment"], summary["cost_usd"]
     good = attainment["all"] * summary["num_prompts"] if attainment else None
     found = {**summary, "slo_attainment": attainment["all"] if attainment else None}
+    found |= {
+        name: (summary["sessions"] or {}).get(name) for name in METRICS if name.endswith(("_turn_ms", "_session_ms"))
+    }
     found["goodput_per_usd"] = good / dollars if good is not None and dollars else None
     return {name: float("nan") if found[name] is None else float(found[name]) for name in METRICS}
 

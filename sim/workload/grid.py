@@ -8,6 +8,7 @@ import numpy as np
 from sim.errors import TraceError
 from sim.quantity import Seconds
 from sim.workload.table import Floats, Ints, RequestTable, rounded
+from sim.workload.waiting import starts_s
 
 _MANY_TIES = 0.1
 _FEWEST = 20  # a handful of gaps is on some grid by chance
@@ -36,11 +37,14 @@ def spread(table: RequestTable, jitter: Literal["grid"] | Seconds, rng: np.rando
 
     Requests of one session keep their order. Raises TraceError for `grid` where the times sit on none.
     """
-    width_s = jitter if jitter != "grid" else coarse_grid_s(table.arrival_s)
+    width_s = jitter if jitter != "grid" else coarse_grid_s(starts_s(table))
     if width_s is None:
         raise TraceError(f"jitter: grid, but the times of {table.source} sit on no coarse grid; leave jitter out")
     moved = table.arrival_s + rng.random(len(table)) * width_s
-    if table.sessions is not None:
+    if table.turns is not None:  # of sessions, by their first requests
+        begins = table.session_begins()
+        moved = np.repeat(moved[begins], np.diff(np.append(begins, len(table))))
+    elif table.sessions is not None:
         moved = _in_session_order(moved, table.sessions)
     order = np.argsort(moved, kind="stable")
     note = f"arrivals spread evenly within {width_s:.3g} s of their recorded times (jitter; stream workload.jitter)"
@@ -49,7 +53,7 @@ def spread(table: RequestTable, jitter: Literal["grid"] | Seconds, rng: np.rando
 
 def told_of_grid(table: RequestTable) -> RequestTable:
     """The same requests, with a note if their times are on a coarse grid."""
-    grid_s = coarse_grid_s(table.arrival_s)
+    grid_s = coarse_grid_s(starts_s(table))
     if grid_s is None:
         return table
     note = f"arrivals were recorded on a grid of {grid_s:.3g} s and replayed so, in bursts; jitter: grid spreads them"

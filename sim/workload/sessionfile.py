@@ -10,17 +10,21 @@ from sim.errors import TraceError
 from sim.request import Segments
 from sim.workload.fileoptions import FileOptions, Fitting
 from sim.workload.sessions import Sessions
-from sim.workload.table import MAX_TOKENS, Ints
+from sim.workload.table import MAX_TOKENS, Bools, Ints
 
 
 class Turn(NamedTuple):
-    """One request of a session, `after_s` seconds after the session's start."""
+    """One request of a session, `after_s` seconds after the session's start, or after the answers to turn - 1.
+
+    Turns count from 1; 0: it is sent at its time, whatever has been answered.
+    """
 
     prompt_tokens: int
     output_tokens: int
     segments: Segments | None = None
     output_name: Hashable | None = None
     after_s: float = 0.0
+    turn: int = 0
 
 
 class SessionBuilder:
@@ -80,9 +84,12 @@ class SessionBuilder:
         names = [turn.output_name for turn in turns]
         _, session = np.unique(_ints(self.session)[kept], return_inverse=True)
         skipped = [f"{self.skipped} unusable entries of the trace skipped; the first: {self.first_skipped}"]
+        after_s, turn = np.array([turn.after_s for turn in turns], dtype=np.float64), _ints([t.turn for t in turns])
+        first = np.diff(session, prepend=-1) != 0
         return Sessions(
             session=session.astype(np.int64),
-            after_s=np.array([turn.after_s for turn in turns], dtype=np.float64),
+            after_s=np.where(first & (turn > 0), 0.0, after_s),  # what it waited for may have been left out
+            turns=_renumbered(turn, first) if turn.any() else None,
             prompt_tokens=prompt,
             output_tokens=np.maximum(output[kept], 1),
             segments=segments if any(s is not None for s in segments) else None,
@@ -100,3 +107,10 @@ class SessionBuilder:
 
 def _ints(values: Sequence[int]) -> Ints:
     return np.array(values, dtype=np.int64)
+
+
+def _renumbered(turn: Ints, first: Bools) -> Ints:
+    """Turns counted again from 1 in every session, without gaps where some were left out."""
+    steps = np.cumsum(first | (np.diff(turn, prepend=0) != 0))
+    renumbered: Ints = steps - steps[np.flatnonzero(first)][np.cumsum(first) - 1] + 1
+    return renumbered

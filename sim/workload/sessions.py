@@ -16,13 +16,15 @@ class Sessions:
     """Requests without arrival times, session after session, as columns of equal length n.
 
     session i8[n] counts 0, 0, 1, ...; after_s f8[n] is how long after its session's start a request is sent
-    (0 for the first); the other columns are those of RequestTable.
+    (0 for the first), or, where turns i8[n] are given, after the last answer of the turn before; the other columns
+    are those of RequestTable.
     """
 
     session: Ints
     after_s: Floats
     prompt_tokens: Ints
     output_tokens: Ints
+    turns: Ints | None = None
     segments: list[Segments | None] | None = None
     output_names: list[Hashable | None] | None = None
     skipped_rows: int = 0
@@ -40,7 +42,8 @@ class Sessions:
         Raises ScenarioError where no request is left, or fewer than `requests` come although nothing else ends them.
         """
         rows = np.searchsorted(self.session, len(starts_s))
-        arrival_s = rounded(starts_s[self.session[:rows]] + self.after_s[:rows])
+        waits = self.turns is not None
+        arrival_s = rounded(starts_s[self.session[:rows]] + (0.0 if waits else self.after_s[:rows]))
         order = np.argsort(arrival_s, kind="stable")[:requests]
         if duration_s is not None:
             order = order[arrival_s[order] < duration_s]
@@ -50,6 +53,7 @@ class Sessions:
             raise ScenarioError(
                 f"workload: {self.source} has {len(order):,} requests, not {requests:,}; lower requests: or omit it"
             )
+        several = bool((np.diff(self.session) == 0).any())
         whole = RequestTable(
             arrival_s=arrival_s,
             prompt_tokens=self.prompt_tokens[:rows],
@@ -57,7 +61,9 @@ class Sessions:
             priority=np.zeros(rows, dtype=np.int64),
             segments=None if self.segments is None else self.segments[:rows],
             output_names=None if self.output_names is None else self.output_names[:rows],
-            sessions=self.session[:rows] if (np.diff(self.session) == 0).any() else None,
+            sessions=self.session[:rows] if several else None,
+            turns=self.turns[:rows] if several and self.turns is not None else None,
+            pause_s=self.after_s[:rows] if several and waits else None,
             skipped_rows=self.skipped_rows,
             notes=self.notes,
             source=self.source,

@@ -24,6 +24,7 @@ from sim.workload.points import MAX_REQUESTS, UserLoop
 from sim.workload.prefixes.repeated_prompts import RepeatedPrompts
 from sim.workload.sessions import SessionFile
 from sim.workload.table import MAX_TOKENS, ONE_TENANT, ClosedLoop, Floats, Ints, RequestTable, rounded
+from sim.workload.waiting import after_thinking
 
 _SYNTHETIC = (
     "arrivals", "prompt_tokens", "output_tokens", "lengths", "requests", "duration", "prefix", "priorities",
@@ -203,6 +204,13 @@ class Workload(BaseModel):
 
     def _timed_table(self, trace: Any, seed: int) -> RequestTable:
         table: RequestTable = trace.read()
+        if getattr(trace, "wait", False) and table.turns is None:
+            if trace.think_time is None:
+                raise ScenarioError(
+                    f"workload: {table.source} does not tell how long after an answer the next turn is sent; "
+                    "give think_time: to the trace, or leave wait: out"
+                )
+            table = after_thinking(table, trace.think_time, stream(seed, "workload.think_time"))
         jitter = getattr(trace, "jitter", None)
         return told_of_grid(table) if jitter is None else spread(table, jitter, stream(seed, "workload.jitter"))
 

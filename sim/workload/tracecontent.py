@@ -11,6 +11,7 @@ from sim.request import Segments
 from sim.workload.content import Namer
 from sim.workload.rows import Block, Rows
 from sim.workload.table import Bools, Floats, Ints
+from sim.workload.waiting import Wait
 
 
 class Problem(NamedTuple):
@@ -27,6 +28,8 @@ class Content:
 
     columns: Sequence[str] = ()
     session_column: ClassVar[str] = "session_id"
+    pause_column: ClassVar[str] = "pause_s"
+    pause_unit_s = 1.0
 
     def wanted(self, rows: Rows, block: Block, count: int) -> Bools:
         """True for the rows that the user asks for; the others are passed over silently."""
@@ -34,7 +37,7 @@ class Content:
 
     def problems(self, rows: Rows, block: Block, prompt: Floats) -> Iterator[Problem]:
         """What is wrong with these columns of a block."""
-        yield from ()
+        yield from self._wait_problems(rows, block)
 
     def priority(self, rows: Rows, block: Block, count: int) -> Floats:
         """f8[count], 0 where a row gives none."""
@@ -52,6 +55,27 @@ class Content:
         """The name by which later prompts repeat a row's answer: the column output_id, if it is read."""
         return self._names(rows, block, "output_id", chosen)
 
+    def waits(self, rows: Rows, block: Block, chosen: Ints) -> list[Wait | None]:
+        """How each chosen row waits for the answers before it: the columns pause_s and turn, if they are read."""
+        pauses, turns = (_column(rows, block, name) for name in (self.pause_column, "turn"))
+        if pauses is None:
+            return [None] * len(chosen)
+        numbers = rows.numbers(block[self.pause_column]) * self.pause_unit_s
+        places = [None] * len(pauses) if turns is None else turns
+        return [
+            None
+            if pauses[row] is None
+            else Wait(float(numbers[row]), None if places[row] is None else int(places[row]))
+            for row in chosen.tolist()
+        ]
+
+    def _wait_problems(self, rows: Rows, block: Block) -> Iterator[Problem]:
+        for name, least, what in ((self.pause_column, 0, "not a time of at least 0"), ("turn", 1, "not 1, 2, ...")):
+            if (values := _column(rows, block, name)) is not None:
+                numbers = rows.numbers(block[name])
+                whole = (numbers == np.floor(numbers)) | (name == self.pause_column)
+                yield Problem(name, ~_blank(values) & ~(np.isfinite(numbers) & (numbers >= least) & whole), what)
+
     def _names(self, rows: Rows, block: Block, name: str, chosen: Ints) -> list[Hashable | None]:
         values = _column(rows, block, name)
         return [None] * len(chosen) if values is None else [values[row] for row in chosen.tolist()]
@@ -67,7 +91,7 @@ class NamedContent(Content):
     prompt as [name, tokens] pieces, equal names equal from their first token on; what they leave is its own.
     """
 
-    columns: Sequence[str] = ("priority", "prompt_id", "prefix_group", "prefix_tokens", "session_id")
+    columns: Sequence[str] = ("priority", "prompt_id", "prefix_group", "prefix_tokens", "session_id", "turn", "pause_s")
     block_size: int | None = None
     hashes: str = "block_hashes"
     """What the column of block hashes is called."""
@@ -96,6 +120,7 @@ class NamedContent(Content):
             if values is not None:
                 odd = [v is not None and type(v) not in (int, str) for v in values]
                 yield Problem(name, np.array(odd), "neither a whole number nor text")
+        yield from self._wait_problems(rows, block)
         given = [~_blank(values) for values in (prompt_ids, groups, hashes, pieces) if values is not None]
         if len(given) > 1:
             twice = np.sum(given, axis=0) > 1

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
 import numpy as np
 from pydantic import Field
 
+from sim.choice import Choice
 from sim.errors import TraceError
 from sim.quantity import Seconds
 from sim.request import Segments
@@ -19,6 +20,7 @@ from sim.workload.fileoptions import FileOptions, Fitting, Signs
 from sim.workload.rows import TOKENS_WANTED, Block, Rows, describe, not_tokens
 from sim.workload.table import Bools, Floats, Ints, RequestTable, rounded
 from sim.workload.tracecontent import Content, Problem
+from sim.workload.waiting import Wait, as_told
 
 MAX_ARRIVAL_S = 366 * 86400.0
 """A later arrival is taken for a mistake of unit or origin (milliseconds, or seconds since 1970)."""
@@ -35,7 +37,9 @@ class TraceOptions(FileOptions):
     `start`, or from the first kept request when there is an offset. speedup: divide arrival times by it; or
     rate_per_s: scale them so that the mean rate, (n - 1) / (last - first), is this. jitter: for times
     recorded on a coarse grid: let each request arrive evenly spread over this long after its (scaled) time;
-    `grid`: as long as the grid that the times are found to sit on.
+    `grid`: as long as the grid that the times are found to sit on. wait: send the later requests of a session after
+    the answer before, and the pause that the file tells, or else a drawn `think_time`; speedup and rate_per_s then
+    move sessions only.
     """
 
     start: Seconds = 0.0
@@ -43,10 +47,14 @@ class TraceOptions(FileOptions):
     speedup: Positive = 1.0
     rate_per_s: Rate | None = None
     jitter: Literal["grid"] | Seconds | None = None
+    wait: bool = False
+    think_time: Annotated[Any, Choice("sim.workload.times")] | None = None
 
     def __post_init__(self) -> None:
         if self.rate_per_s is not None and self.speedup != 1.0:
             raise ValueError("speedup and rate_per_s both scale the arrival times; give one of them")
+        if self.think_time is not None and not self.wait:
+            raise ValueError("think_time is drawn where turns wait for the answer before, so it needs wait: true")
 
 
 @dataclass(frozen=True)
@@ -82,6 +90,7 @@ class _Kept(NamedTuple):
     segments: list[Segments | None]
     sessions: list[Hashable | None]
     output_names: list[Hashable | None]
+    waits: list[Wait | None]
     extras: dict[str, list[Any]]
 
 
@@ -107,6 +116,7 @@ def read_trace(
     segments = [s for part in kept for s in part.segments][options.offset :]
     sessions = [s for part in kept for s in part.sessions][options.offset :]
     output_names = [s for part in kept for s in part.output_names][options.offset :]
+    waits = [w for part in kept for w in part.waits][options.offset :]
     if len(arrival_s) == 0:
         raise TraceError(reading.nothing_left())
     table = RequestTable(
@@ -122,6 +132,8 @@ def read_trace(
         notes=tuple(reading.notes()),
         source=Path(options.path).name,
     )
+    if _if_any(waits):
+        table = as_told(table, waits)
     table.check()
     return table
 
@@ -225,10 +237,11 @@ class _Reading:
         lengths, segments = self.fitting.cut(lengths, segments)
         self.kept += len(chosen)
         priority = self.content.priority(self.rows, block, len(arrival))[chosen]
-        names = (self.content.sessions(self.rows, block, chosen), self.content.output_names(self.rows, block, chosen))
+        told = (self.rows, block, chosen)
+        names = self.content.sessions(*told), self.content.output_names(*told), self.content.waits(*told)
         extras = traceextras.read(self.rows, block, chosen)
-        read = np.maximum(output[chosen], 1)
-        return _Kept(arrival[chosen], lengths, read, priority, segments, *names, extras), full
+        outputs = np.maximum(output[chosen], 1)
+        return _Kept(arrival[chosen], lengths, outputs, priority, segments, *names, extras), full
 
     def _outputs(self, block: Block) -> Floats:
         output, default = self.rows.numbers(block[self.columns.output]), self.columns.default_output

@@ -163,9 +163,20 @@ def test_sharegpt_lengths_by_characters_are_near_the_tokenizer(shared: Path) -> 
         ("aiperf", "aiperf_template_precise_schedule.jsonl", 8, 0),
         ("aiperf", "aiperf_template_production_trace.jsonl", 9, 1),  # one row has a block too many
         ("bailian", "bailian.SYNTHETIC.jsonl", 28, 0),
-        ("mooncake", "mooncake_multiturn.SYNTHETIC.jsonl", 3, 3),  # two turns wait, one tells no output
+        ("mooncake", "mooncake_multiturn.SYNTHETIC.jsonl", 5, 1),  # two turns wait, one row tells no output
     ],
 )
 def test_sample_files(shared: Path, kind: str, name: str, rows: int, skipped: int) -> None:
     table = load(shared, kind, f"formats/{name}", on_bad_row="skip")
     assert (len(table), table.skipped_rows) == (rows, skipped)
+
+
+def test_agents_that_wait(shared: Path) -> None:
+    """WEKA's calls after the answers before them: the same is sent, and hardly any call has others beside it."""
+    recorded, waiting = (
+        untimed(shared, "weka", "weka_agentic/traces_dev.tar.gz", wait=wait) for wait in (False, True)
+    )  # fmt: skip
+    assert sorted(recorded.prompt_tokens.tolist()) == sorted(waiting.prompt_tokens.tolist())
+    assert waiting.turns is not None and waiting.sessions is not None
+    beside = len(waiting) - len(set(zip(waiting.sessions.tolist(), waiting.turns.tolist(), strict=True)))
+    assert beside <= 0.01 * len(waiting)

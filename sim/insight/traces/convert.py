@@ -83,6 +83,8 @@ def plain_rows(table: RequestTable, to: Literal["jsonl", "csv"], drop_content: b
         if table.sessions is not None:
             session = int(table.sessions[index])
             row["session_id"] = None if session < 0 else session
+        if table.turns is not None and table.pause_s is not None:
+            row |= {"turn": int(table.turns[index]), "pause_s": float(table.pause_s[index])}
         row |= _client(table, index)
         yield row if content is None else {**row, **content.keys(index)}
 

@@ -15,6 +15,7 @@ from sim.workload.grid import coarse_grid_s, spread
 from sim.workload.guess import FORMATS, guess_format
 from sim.workload.sessions import SessionFile
 from sim.workload.table import RequestTable
+from sim.workload.waiting import starts_s
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +52,7 @@ def open_trace(
     table: RequestTable = trace.read()
     if (jitter := getattr(trace, "jitter", None)) is not None:
         return Opened(path, name, spread(table, jitter, stream(seed, "workload.jitter")), True, None)
-    return Opened(path, name, table, True, coarse_grid_s(table.arrival_s))
+    return Opened(path, name, table, True, coarse_grid_s(starts_s(table)))
 
 
 def _opened_sessions(path: Path, name: str, trace: SessionFile, arrivals: str | None, seed: int) -> Opened:

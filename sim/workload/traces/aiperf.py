@@ -19,8 +19,7 @@ class Aiperf(Mooncake):
     """Mooncake's keys, where text_input, text or messages may stand in place of input_length.
 
     Texts are counted by `tokenizer` (tiktoken:NAME, a tokenizer.json, module:function), or estimated as
-    characters / chars_per_token; equal texts are equal prompts, but a common beginning is not looked for.
-    Rows need a timestamp: turns that wait for the answer before (`delay`) cannot be replayed.
+    characters / chars_per_token; prompts given as texts share nothing here, not even with equal ones.
     """
 
     signs: ClassVar[Signs | None] = Signs("json", frozenset({"timestamp", "text_input"}))
@@ -31,10 +30,11 @@ class Aiperf(Mooncake):
     def read(self) -> RequestTable:
         """The requests. Raises TraceError naming file, line and key of a row that cannot be used."""
         count, told = token_counter(self.tokenizer, self.chars_per_token)
-        counted = 0
+        counted, place = 0, self._placed()
 
         def convert(row: dict[str, Any]) -> dict[str, Any]:
             nonlocal counted
+            row = place(row)
             text = _text(row)
             if row.get("input_length") is None and text:
                 counted += 1

@@ -16,9 +16,9 @@ from sim.workload.tracefile import Columns, TraceOptions, read_trace
 class Csv(TraceOptions):
     """Columns arrival_s (seconds from 0, sorted), prompt_tokens, output_tokens, in any order.
 
-    Optional columns: priority (lower is more urgent), session_id, prompt_id, prefix_group with prefix_tokens, and, as
-    in any trace, tenant, adapter (LoRA), predicted_tokens, cancel_after_s, cancel_after_tokens; blank cells are left
-    out. Other columns are ignored. `jsonl` also takes block hashes.
+    Optional columns: priority (lower is more urgent), session_id, with turn and pause_s (as in jsonl), prompt_id,
+    prefix_group with prefix_tokens, and, as in any trace, tenant, adapter (LoRA), predicted_tokens, cancel_after_s,
+    cancel_after_tokens; blank cells are left out. Other columns are ignored. `jsonl` also takes block hashes.
     """
 
     signs: ClassVar[Signs | None] = Columns().signs("csv")

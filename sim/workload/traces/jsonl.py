@@ -13,7 +13,7 @@ from sim.workload.tracefile import Columns, TraceOptions, read_trace
 
 _COLUMNS = (
     "priority", "prompt_id", "prefix_group", "prefix_tokens", "block_hashes", "block_size", "segments",
-    "session_id", "output_id",
+    "session_id", "output_id", "turn", "pause_s",
 )  # fmt: skip
 
 
@@ -21,10 +21,11 @@ _COLUMNS = (
 class Jsonl(TraceOptions):
     """Keys arrival_s (seconds from 0, sorted), prompt_tokens, output_tokens.
 
-    Optional keys: priority, session_id, and one of prompt_id, prefix_group with prefix_tokens, block_hashes (a
-    list with one id for each `block_size` tokens: equal ids, equal tokens; `block_size` is given here or, where
-    it is not, in every such row) or segments (a list of [name, tokens]). output_id names an answer that later
-    segments repeat.
+    Optional keys: priority, session_id, in later rows of a session pause_s (sent so long after the answers to the turn
+    before, whatever arrival_s says) with turn (rows of one turn are sent side by side), and one of prompt_id,
+    prefix_group with prefix_tokens, block_hashes (a list with one id for each `block_size` tokens: equal ids, equal
+    tokens; `block_size` is given here or, where it is not, in every such row) or segments (a list of [name, tokens]).
+    output_id names an answer that later segments repeat.
     """
 
     signs: ClassVar[Signs | None] = Columns().signs("json")

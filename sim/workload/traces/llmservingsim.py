@@ -1,17 +1,17 @@
 """LLMServingSim's workloads: JSON lines with nanoseconds and token ids."""
 
-from collections.abc import Hashable
+from collections.abc import Generator, Hashable, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
-from sim.errors import TraceError
 from sim.request import Segments
 from sim.workload.fields import Tokens
 from sim.workload.fileoptions import Signs
-from sim.workload.rows import Block, JsonlRows, Rows
+from sim.workload.rows import Block, JsonlRows, Place, Rows
 from sim.workload.table import Floats, Ints, RequestTable
 from sim.workload.tracecontent import Content, Problem
 from sim.workload.tracefile import Columns, TraceOptions, read_trace
@@ -24,8 +24,8 @@ class Llmservingsim(TraceOptions):
     """Keys arrival_time_ns, input_toks, output_toks and, if known, input_tok_ids.
 
     Prompts share what their token ids share, in whole blocks of `block_size`: exact for engines whose block size
-    is a multiple of it. Sessions (`sub_requests`) with one request are read; longer ones wait for answers and
-    are refused. Source: github.com/casys-kaist/LLMServingSim.
+    is a multiple of it. The `sub_requests` of a session are sent one after another, each the tool_duration_ns of the
+    one before it after its answer. Source: github.com/casys-kaist/LLMServingSim.
     """
 
     signs: ClassVar[Signs | None] = _COLUMNS.signs("json")
@@ -34,30 +34,62 @@ class Llmservingsim(TraceOptions):
 
     def read(self) -> RequestTable:
         """The requests. Raises TraceError naming file, line and key of a row that cannot be used."""
-        rows = JsonlRows(Path(self.path), self._flat)
-        return read_trace(self, rows, _COLUMNS, content=_TokenIds(self.block_size))
+        return read_trace(self, _Lines(Path(self.path)), _COLUMNS, content=_TokenIds(self.block_size))
 
-    def _flat(self, row: dict[str, Any]) -> dict[str, Any]:
-        turns = row.get("sub_requests")
-        if not isinstance(turns, list) or not turns or not isinstance(turns[0], dict):
-            return row
-        if len(turns) > 1:
-            raise TraceError(
-                f"{self.path}: session {row.get('session_id')!r} has {len(turns)} sub_requests, each of which waits "
-                "for the answer before; such sessions cannot be replayed; give a file with one request a line"
-            )
-        return {**row, **turns[0]}
+
+class _Lines(JsonlRows):
+    """Lines of one request, or of a session with several, which become as many rows."""
+
+    def blocks(self, required: Sequence[str], optional: Sequence[str] = ()) -> Generator[Block, None, None]:
+        lines = count()
+        for block in JsonlRows(self.path, _whole).blocks(("rows",)):
+            named = ((f"line {next(lines)}", line) for line in block["rows"])
+            rows = [_of(name, row) for name, line in named for row in line]
+            yield {name: [row.get(name) for row in rows] for name in (*required, *optional)}
+
+    def locate(self, row: int) -> Place:
+        line = 0
+        for block in JsonlRows(self.path, _whole).blocks(("rows",)):
+            for rows in block["rows"]:
+                if row < len(rows):
+                    return super().locate(line)
+                row, line = row - len(rows), line + 1
+        raise IndexError(row)
+
+
+def _whole(line: dict[str, Any]) -> dict[str, Any]:
+    return {"rows": _rows(line)}
+
+
+def _of(name: str, row: dict[str, Any]) -> dict[str, Any]:
+    """A row that waits, or is waited for, is of its line's session if it names none."""
+    return {**row, "session_id": name} if "pause" in row and row.get("session_id") is None else row
+
+
+def _rows(line: dict[str, Any]) -> list[dict[str, Any]]:
+    """The requests of a line; later ones of a session with the pause before them."""
+    calls = line.get("sub_requests")
+    if not isinstance(calls, list) or not calls or not all(isinstance(call, dict) for call in calls):
+        return [line]
+    if len(calls) == 1:  # no session to speak of
+        return [{**line, **calls[0], "session_id": None}]
+    pauses = [None, *((call.get("tool_duration_ns") or 0) for call in calls[:-1])]
+    return [{**line, **call, "pause": pause} for call, pause in zip(calls, pauses, strict=True)]
 
 
 class _TokenIds(Content):
     """Blocks of token ids, each named after itself and all before it."""
 
+    pause_column: ClassVar[str] = "pause"
+    pause_unit_s = 1e-9
+
     def __init__(self, block_size: int) -> None:
-        super().__init__(("input_tok_ids",))
+        super().__init__(("input_tok_ids", "session_id", "pause"))
         self.block_size = block_size
         self.names: dict[tuple[int, tuple[int, ...]], int] = {}
 
     def problems(self, rows: Rows, block: Block, prompt: Floats) -> Any:
+        yield from self._wait_problems(rows, block)
         ids = rows.values(block["input_tok_ids"])
         lists = np.array([i is None or (type(i) is list and set(map(type, i)) <= {int}) for i in ids], dtype=bool)
         yield Problem("input_tok_ids", ~lists, "not a list of whole numbers")

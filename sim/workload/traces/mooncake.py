@@ -1,5 +1,6 @@
 """Mooncake traces: JSON lines with chained hashes of 512-token blocks."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -11,8 +12,8 @@ from sim.workload.table import RequestTable
 from sim.workload.tracecontent import NamedContent
 from sim.workload.tracefile import Columns, TraceOptions, read_trace
 
-_COLUMNS = ("hash_ids", "session_id", "priority")
-_BAD_TIME = "not a time (sessions whose turns wait for the answer before, with a `delay`, cannot be replayed)"
+_COLUMNS = ("hash_ids", "session_id", "priority", "delay")
+_BAD_TIME = "not a time (only later turns of a session may have a `delay` in its place)"
 
 
 @dataclass(frozen=True)
@@ -20,10 +21,11 @@ class Mooncake(TraceOptions):
     """Keys timestamp, input_length, output_length and, if known, hash_ids and session_id.
 
     Each of hash_ids stands for `block_size` tokens and all before it; the last may be cut by the prompt's end.
-    Timestamps are milliseconds, or `timestamp_unit: s`. `output_tokens` is for rows that give no output_length.
-    The published conversation trace has its arrivals on a grid of 3 s: `jitter: grid` spreads them.
-    What earlier answers left in the cache is known only where a prompt's hash was in an earlier prompt.
-    Source: github.com/kvcache-ai/Mooncake; AIPerf and Dynamo write the same keys.
+    Timestamps are milliseconds, or `timestamp_unit: s`. `output_tokens` is for rows that give no output_length. The
+    published conversation trace has its arrivals on a grid of 3 s: `jitter: grid` spreads them. A later row of a
+    session may have, in place of its timestamp, a delay: it is sent so long after the answer before. With `wait` a
+    delay counts even beside a timestamp. What earlier answers left in the cache is known only where a prompt's hash
+    was in an earlier prompt. Source: github.com/kvcache-ai/Mooncake; AIPerf and Dynamo write the same keys.
     """
 
     signs: ClassVar[Signs | None] = Signs("json", frozenset({"timestamp", "input_length"}))
@@ -34,11 +36,37 @@ class Mooncake(TraceOptions):
 
     def read(self) -> RequestTable:
         """The requests. Raises TraceError naming file, line and key of a row that cannot be used."""
-        return self._read(JsonlRows(Path(self.path)))
+        return self._read(JsonlRows(Path(self.path), self._placed()))
+
+    def _placed(self) -> Callable[[dict[str, Any]], dict[str, Any]]:
+        """Gives rows that wait the latest time so far, and takes delays from those that do not."""
+        latest: Any = None
+        known: set[Any] = set()
+
+        def place(row: dict[str, Any]) -> dict[str, Any]:
+            nonlocal latest
+            session, time = row.get("session_id"), row.get("timestamp")
+            later = type(session) in (int, str) and session in known
+            if later and time is None and row.get("delay") is not None:
+                return {**row, "timestamp": latest}
+            if type(session) in (int, str):
+                known.add(session)
+            if type(time) in (int, float):
+                latest = time if latest is None else max(latest, time)
+            return row if later and self.wait else {**row, "delay": None}
+
+        return place
 
     def _read(self, rows: JsonlRows) -> RequestTable:
         unit_s = 1e-3 if self.timestamp_unit == "ms" else 1.0
         names = ("timestamp", "input_length", "output_length")
         columns = Columns(*names, _BAD_TIME, unit_s=unit_s, default_output=self.output_tokens)
-        content: Any = NamedContent(_COLUMNS, self.block_size, hashes="hash_ids")
+        content: Any = _Delays(_COLUMNS, self.block_size, hashes="hash_ids")
+        content.pause_unit_s = unit_s
         return read_trace(self, rows, columns, content=content)
+
+
+class _Delays(NamedContent):
+    """Block hashes, and delays after the answer before."""
+
+    pause_column: ClassVar[str] = "delay"

@@ -27,8 +27,8 @@ class Sharegpt(FileOptions):
     roles, and pairs with a side below min_tokens, a prompt above max_prompt_tokens (1024) or both together
     above max_total_tokens are passed over. turns `all`: every answer to a user is a request whose prompt is
     the whole conversation before it, so that prompts of a session grow and repeat earlier answers; each is
-    sent `turn_gap` after the one before, which stands for reading the answer and thinking (the file does not
-    tell); only max_prompt_tokens, where given, limits it. Texts are counted by `tokenizer` (tiktoken:NAME, a
+    sent `turn_gap` after the one before or, with `wait`, after the answer to it, which stands for thinking (the file
+    does not tell); only max_prompt_tokens, where given, limits it. Texts are counted by `tokenizer` (tiktoken:NAME, a
     tokenizer.json, module:function), or estimated as characters / chars_per_token.
     """
 
@@ -36,6 +36,7 @@ class Sharegpt(FileOptions):
 
     turns: Literal["first", "all"] = "first"
     turn_gap: Annotated[Seconds, Field(gt=0)] | None = None
+    wait: bool = False
     min_tokens: Annotated[int, Field(ge=1)] = 4
     max_total_tokens: Tokens = 2048
     tokenizer: str | None = None
@@ -44,8 +45,8 @@ class Sharegpt(FileOptions):
     def __post_init__(self) -> None:
         if self.turns == "all" and self.turn_gap is None:
             raise ValueError("turns: all needs turn_gap, the time between two requests of one conversation")
-        if self.turns == "first" and self.turn_gap is not None:
-            raise ValueError("turn_gap is the time between turns, so it needs turns: all")
+        if self.turns == "first" and (self.turn_gap is not None or self.wait):
+            raise ValueError("turn_gap and wait are about the time between turns, so they need turns: all")
 
     def read_sessions(self) -> Sessions:
         """The conversations. Raises TraceError naming file, conversation and message that cannot be used."""
@@ -85,8 +86,9 @@ class Sharegpt(FileOptions):
             if role in _ASSISTANTS and asked and tokens:
                 assert self.turn_gap is not None  # __post_init__ saw to it
                 prompt = sum(length for _, length in pieces)
-                yield Turn(prompt, tokens, tuple(pieces), name, sent * self.turn_gap)
+                after_s = min(sent, 1) * self.turn_gap if self.wait else sent * self.turn_gap
                 sent += 1
+                yield Turn(prompt, tokens, tuple(pieces), name, after_s, sent if self.wait else 0)
             if tokens:
                 pieces.append((name, tokens))
             asked = role in _USERS and bool(pieces)

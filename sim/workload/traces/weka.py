@@ -15,31 +15,36 @@ from sim.workload.rows import open_bytes, text_errors
 from sim.workload.sessionfile import SessionBuilder, Turn
 from sim.workload.sessions import Sessions
 
-_OPEN = "the calls of an agent's session are sent at their recorded times, not after simulated answers"
+_OPEN = "the calls of an agent's session are sent at their recorded times, not after simulated answers (wait: true)"
+_GRID_S = 1.0
+"""Calls' times are whole seconds, so one may seem to begin before an answer that it waited for."""
 
 
 @dataclass(frozen=True)
 class Weka(FileOptions):
     """One session's file, a folder of them, or a .tar or .tar.gz; `arrivals:` beside the trace starts sessions.
 
-    Every call is sent at its recorded time after the session's start; those of subagents as well. hash_ids are
-    blocks of the file's block_size, known inside one session only; what exceeds full blocks is the call's
-    own. Calls with an output of 0 tokens are left out and counted, unless empty_outputs says otherwise.
-    Source: github.com/callanjfox/kv-cache-tester.
+    Every call is sent at its recorded time after the session's start; those of subagents as well. With `wait` a call
+    is sent its recorded think_time (or the time between, where it has none) after the answer before it; calls that
+    began while others were under way are sent beside them, as much later as recorded, and the next one waits for them
+    all. hash_ids are blocks of the file's block_size, known inside one session only; what exceeds full blocks is the
+    call's own. Calls with an output of 0 tokens are left out and counted, unless empty_outputs says otherwise. Source:
+    github.com/callanjfox/kv-cache-tester.
     """
 
     signs: ClassVar[Signs | None] = Signs("json", frozenset({"block_size", "requests", "hash_id_scope"}))
 
     empty_outputs: Literal["bad", "drop", "one"] = "drop"
+    wait: bool = False
 
     def read_sessions(self) -> Sessions:
         """The sessions, by file name. Raises TraceError naming file, call and value that cannot be used."""
-        building, namer = SessionBuilder(self, (_OPEN,)), Namer()
+        building, namer = SessionBuilder(self, () if self.wait else (_OPEN,)), Namer()
         for number, (name, session) in enumerate(_session_files(Path(self.path))):
             if building.full:
                 break
             try:
-                turns = sorted(_turns(session, number, namer), key=lambda turn: turn.after_s)
+                turns = list(_turns(session, number, namer, self.wait))
             except (KeyError, TypeError, ValueError) as error:
                 building.bad(f"{name}: a call without usable t, in, out or hash_ids ({error!r})")
                 continue
@@ -47,14 +52,33 @@ class Weka(FileOptions):
         return building.sessions()
 
 
-def _turns(session: Any, number: int, namer: Namer) -> Iterator[Turn]:
+def _turns(session: Any, number: int, namer: Namer, wait: bool) -> Iterator[Turn]:
     block_size = int(session["block_size"])
-    for start_s, call in _calls(session["requests"], 0.0):
+    calls = sorted(_calls(session["requests"], 0.0), key=lambda call: call[0])
+    for (start_s, call), (after_s, turn) in zip(calls, _waits(calls) if wait else _times(calls), strict=True):
         prompt, hashes = int(call["in"]), [(number, int(h)) for h in call.get("hash_ids") or ()]
         if len(hashes) * block_size > prompt:
             raise ValueError(f"{len(hashes)} blocks of {block_size} in a prompt of {prompt}")
         own = (number, "own", start_s, prompt)
-        yield Turn(prompt, int(call["out"]), _named(namer, hashes, block_size, own, prompt), None, start_s)
+        yield Turn(prompt, int(call["out"]), _named(namer, hashes, block_size, own, prompt), None, after_s, turn)
+
+
+def _times(calls: list[tuple[float, Any]]) -> Iterator[tuple[float, int]]:
+    return ((start_s, 0) for start_s, _ in calls)
+
+
+def _waits(calls: list[tuple[float, Any]]) -> Iterator[tuple[float, int]]:
+    """(seconds after the answers to the turn before, turn) of calls in the order of their times."""
+    turn, begin_s, end_s, pause_s = 0, 0.0, -_GRID_S, 0.0
+    for start_s, call in calls:
+        answered_s = start_s + float(call.get("api_time") or 0.0)  # some calls do not tell
+        if start_s <= end_s - _GRID_S:  # beside those under way
+            yield pause_s + start_s - begin_s, turn
+            end_s = max(end_s, answered_s)
+            continue
+        pause_s = float(call.get("think_time", max(start_s - end_s, 0.0))) if turn else 0.0
+        turn, begin_s, end_s = turn + 1, start_s, answered_s
+        yield pause_s, turn
 
 
 def _named(namer: Namer, hashes: list[Any], block_size: int, own: Any, prompt: int) -> Segments | None:
