@@ -20,6 +20,7 @@ from sim.metrics.sessions import sessions
 from sim.metrics.starvation import by_group, starvation
 from sim.metrics.throughput import max_output_tokens_per_s, throughput
 from sim.metrics.utilisation import adapters, cost, engine_load, model_utilisation
+from sim.metrics.validity import validity
 from sim.record import STATUS
 
 _LATENCIES = {
@@ -77,6 +78,7 @@ def summarize(
         "adapters": adapters(requests, context),
         "by_pool": by_pool(requests, steps, context),
         "fairness": fairness(requests, context.makespan_s),
+        "validity": validity(requests, steps, latencies, context, verdict),
         "mean_in_system": law.mean_in_system if law else None,
         "littles_law_relative_error": law.relative_error if law else None,
         "warnings": list(context.warnings),

@@ -12,7 +12,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 from numpy.typing import NDArray
 
 from sim.report.colours import AMBER, BLUE, FAINT, GPU_TIME, GREEN, GRID, INK, ORANGE, PURPLE, SKY
-from sim.report.words import count, duration, milliseconds, nothing_measured, number, percent, tick
+from sim.report.words import count, duration, known, milliseconds, nothing_measured, number, percent, tick
 
 Summary = dict[str, Any]
 Requests = Mapping[str, NDArray[Any]] | pd.DataFrame
@@ -76,9 +76,9 @@ def finding(summary: Summary) -> str:
         plural = "s" * (summary["completed"] != 1)
         parts = [f"{count(summary['completed'])} request{plural} in {duration(summary['duration'])}"]
         parts += [f"{number(summary['output_throughput'])} output tokens/s"]
-    parts += [f"TTFT p99 {milliseconds(summary['p99_ttft_ms'])}"]
+    parts += [f"TTFT p99 {known(summary, 'p99_ttft_ms')}"]
     if summary["p99_tpot_ms"] is not None and not summary["saturated"]:
-        parts.append(f"TPOT p99 {milliseconds(summary['p99_tpot_ms'])}")
+        parts.append(f"TPOT p99 {known(summary, 'p99_tpot_ms')}")
     if summary["request_goodput"] is not None:
         share = percent(summary["slo_attainment"]["all"])
         parts.append(f"goodput {number(summary['request_goodput'])} requests/s, {share} meet the SLO")
@@ -148,7 +148,7 @@ def _distribution(axes: Axes, name: str, summary: Summary, requests: Requests) -
     _seconds_axis(axes, "x", np.append(values, target / 1e3) if target else values)
     if target:
         axes.axvline(target / 1e3, color=INK, lw=1, ls="--")
-    told = f"p50 {milliseconds(summary[f'p50_{name}_ms'])}   p99 {milliseconds(summary[f'p99_{name}_ms'])}"
+    told = f"p50 {milliseconds(summary[f'p50_{name}_ms'])}   p99 {known(summary, f'p99_{name}_ms')}"
     if target:
         told += f"   SLO {tick(target / 1e3, seconds=True)}: {percent(summary['slo_attainment'][name])}"
     axes.annotate(told, (1, 1.03), xycoords="axes fraction", ha="right", size=_LABEL, color=FAINT)

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sim.report.colours import GPU_TIME
-from sim.report.words import count, duration, milliseconds, money, nothing_measured, number, percent, tick
+from sim.report.words import count, duration, known, milliseconds, money, nothing_measured, number, percent, tick
 
 Summary = dict[str, Any]
 _LATENCIES = {"TTFT": "ttft", "TPOT": "tpot", "ITL": "itl", "E2E": "e2el", "queue wait": "queue_wait"}
@@ -30,7 +30,7 @@ def report(summary: Summary, wall_s: float | None = None) -> RenderableType:
         parts.append(Text(f"SATURATED: {summary['saturation']['reason']}", style="bold red"))
     if nothing := nothing_measured(summary):
         parts.append(Text(nothing, style="bold red"))
-    parts += [_headline(summary), _latencies(summary), _columns(_traffic(summary), _engine(summary))]
+    parts += [_headline(summary), _belief(summary), _latencies(summary), _columns(_traffic(summary), _engine(summary))]
     parts += _groups(summary)
     parts += [_gpu_time(summary), *_notes(summary, wall_s)]
     return Group(*parts)
@@ -48,6 +48,14 @@ def _headline(summary: Summary) -> Text:
     return line
 
 
+def _belief(summary: Summary) -> Text:
+    """Whether the numbers can be believed, and why not."""
+    found = summary["validity"]
+    style = {"yes": "green", "with care": "yellow", "no": "bold red"}[found["believe"]]
+    line = Text("believe these numbers: ", style="dim").append(found["believe"], style=style)
+    return line.append("".join(f"\n  {why}" for why in found["why"]), style="dim")
+
+
 def _latencies(summary: Summary) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("latency", min_width=10)
@@ -58,7 +66,7 @@ def _latencies(summary: Summary) -> Table:
         table.add_column("SLO", justify="right")
         table.add_column("met by", justify="right")
     for label, name in _LATENCIES.items():
-        row = [label, *(milliseconds(summary[f"{statistic}_{name}_ms"]) for statistic in _STATISTICS)]
+        row = [label, *(known(summary, f"{statistic}_{name}_ms") for statistic in _STATISTICS)]
         target = slo.get(f"{name}_ms")
         if target is not None:
             row += [f"≤ {tick(target / 1e3, seconds=True)}", percent(summary["slo_attainment"][name])]

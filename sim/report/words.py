@@ -50,6 +50,12 @@ def milliseconds(value: float | None) -> str:
     return "-" if value is None else duration(value / 1e3)
 
 
+def known(summary: Mapping[str, Any], name: str) -> str:
+    """A latency of the summary; a percentile that too few requests stand behind is said, not printed."""
+    statistic = name.partition("_")[0]
+    return "too few" if statistic in summary["validity"]["too_few_for"] else milliseconds(summary[name])
+
+
 def percent(share: float | None) -> str:
     """0.1234 -> "12.3%"; tiny but not zero -> "<0.1%"."""
     if share is None or not math.isfinite(share):
