@@ -15,6 +15,8 @@ _OTHER_NAMES = {
     "policy": "engine.ordering",
     "tensor_parallel_size": "cluster.tensor_parallel",
     "tp": "cluster.tensor_parallel",
+    "pipeline_parallel_size": "cluster.pipeline_parallel",
+    "pp": "cluster.pipeline_parallel",
     "interconnect": "cluster.network",
     "gpus_per_server": "cluster.gpus_per_node",
     "kv_cache_blocks": "engine.num_gpu_blocks_override",

@@ -127,7 +127,7 @@ def _context(cluster: Cluster, table: RequestTable, record: Record) -> RunContex
 
 def _work(setup: Setup, steps: Columns) -> tuple[Floats, Floats]:
     """FLOPs and bytes of each row, over all GPUs of its replica."""
-    gpus = setup.gpus_per_replica
+    tp = setup.scenario.cluster.tensor_parallel
     flops, moved = flops_and_bytes(
         setup.model,
         steps=steps["steps"],
@@ -138,11 +138,11 @@ def _work(setup: Setup, steps: Columns) -> tuple[Floats, Floats]:
         attention_pairs=steps["attention_pairs"],
         # the record counts all KV that the chunks read, their own tokens included
         prefill_context_tokens=steps["prefill_context_tokens"] - steps["prefill_tokens"] * steps["steps"],
-        tp=gpus,
+        tp=tp,
         weight_dtype=setup.memory.weight_dtype,
         kv_dtype=setup.memory.kv_dtype,
     )
-    return flops * gpus, moved * gpus
+    return flops * tp, moved * tp
 
 
 def _each(names: Iterable[str]) -> str:

@@ -85,3 +85,13 @@ def check_group(profile: Profile, size: int, key: str) -> None:
                 f"{key} {size} does not fill {name} {whole}: GPUs of one group stand in whole ones; "
                 f"use {size - size % whole} or {size - size % whole + whole}, or another {name}"
             )
+
+
+def check_groups(profile: Profile, size: int, groups: int) -> None:
+    """Raise ScenarioError if one of several groups of `size` GPUs, one behind the other, would lie in two nodes."""
+    node = profile.gpus_per_node
+    if groups > 1 and size < node and size * groups > node and node % size:
+        raise ScenarioError(
+            f"stages of tensor_parallel {size} do not fill nodes of {node} GPUs, so one of {groups} would lie in two; "
+            "use a tensor_parallel that divides gpus_per_node, or another gpus_per_node"
+        )

@@ -74,9 +74,10 @@ class Batching(Protocol):
 
     What it must remember of one engine from step to step lies in `Engine.policy_state`; the policy itself is
     shared. Class attributes say what it can and needs, each False unless set: `decides_ahead`, it is sound when
-    a step is decided while one is under way; `whole_prompts`, it never splits a prompt, so that
-    `max_num_batched_tokens` must hold the longest; `refuses_long_prompts`, it need not, since those beyond it are
-    rejected as they arrive; `reads`, names of those limits that only some policies have (see
+    a step is decided while one is under way; `pipelines`, with decodes scheduled one by one it may be asked again
+    while steps are under way, as it gives nobody more tokens than are known; `whole_prompts`, it never splits a
+    prompt, so that `max_num_batched_tokens` must hold the longest; `refuses_long_prompts`, it need not, since those
+    beyond it are rejected as they arrive; `reads`, names of those limits that only some policies have (see
     sim/resolve.py); `keeps_finished`, a finished request keeps its seat and its blocks until all that run are
     finished; `schedules_drafts`, it computes `Request.draft_tokens` with the known ones.
     """

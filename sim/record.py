@@ -39,7 +39,7 @@ _pack_request = struct.Struct("<4d6q3ib?").pack_into
 _STEP = np.dtype(
     [
         ("start_s", "<f8"), ("end_s", "<f8"), ("host_s", "<f8"), ("comm_s", "<f8"), ("padding_s", "<f8"),
-        ("window_s", "<f8"), ("transfer_s", "<f8"), ("steps", "<i8"), ("context_tokens", "<i8"),
+        ("window_s", "<f8"), ("transfer_s", "<f8"), ("bubble_s", "<f8"), ("steps", "<i8"), ("context_tokens", "<i8"),
         ("attention_pairs", "<i8"), ("prefill_context_tokens", "<i8"), ("prefill_tokens", "<i8"),
         ("recomputed_tokens", "<i8"),
         ("padding_tokens", "<i8"), ("kv_used_blocks", "<i8"), ("kv_tokens", "<i8"), ("prefills", "<i4"),
@@ -47,7 +47,7 @@ _STEP = np.dtype(
         ("extrapolated", "?"),
     ]
 )  # fmt: skip
-_pack_step = struct.Struct("<7d9q6i?").pack
+_pack_step = struct.Struct("<8d9q6i?").pack
 
 GAP_SHIFT = 43
 """A token gap's bin is its float64 bits shifted by this: 9 bits of mantissa, bins 0.2% wide."""
@@ -61,7 +61,9 @@ class Record:
     steps, in the order of their start; `host_s`, `comm_s`, `padding_s` and the token counts are per
     step, `context_tokens`, `attention_pairs` and `prefill_context_tokens` sums over the whole row.
     `transfer_s` is how long the step waited for KV to move between GPU and host; `window_s` how long, right before
-    the row, requests were held back to make a larger batch. `padding_tokens` are computed for nobody and in no
+    the row, requests were held back to make a larger batch. Rows of a pipeline last from the return of one batch to
+    that of the next, with the batch's parts as means over the stages; `bubble_s` is what is left, more or less than
+    nothing in one row, and the time that stages stood still in all. `padding_tokens` are computed for nobody and in no
     other column. `kv_used_blocks` and the `kv_tokens` that lie in them are those of the row's last step; `kv_grows`
     is off where a request's blocks are all reserved at once.
     `replicas` has one row per replica that ever was: its `pool` (an index of `pools`), `gpus`, `kv_blocks`,
@@ -173,22 +175,23 @@ class StepLog:
 
     def mixed(
         self, start_s: float, end_s: float, plan: StepPlan, running: int, kv: KVUse, time: StepTime,
-        window_s: float, transfer_s: float = 0.0,
+        window_s: float, transfer_s: float = 0.0, *, sampled: int | None = None, bubble_s: float = 0.0,
     ) -> None:  # fmt: skip
         """Note one step that is not a plain decode step, before which requests were held back for `window_s`.
 
-        It waited for `transfer_s` for KV that moved between GPU and host.
+        It waited for `transfer_s` for KV that moved between GPU and host. `sampled`: rows through the LM head, where
+        that is known before the step is launched.
         """
         self._flush()
         self.engine_steps += 1
-        decodes, context, sampled = plan.decodes, plan.decode_context_tokens, plan.decodes
+        decodes, context, rows = plan.decodes, plan.decode_context_tokens, plan.decodes
         prefills = prefill_tokens = prefill_context = pairs = 0
         for request, new, before in plan.chunks:
             after = before + new
             if request in plan.gained:
                 new = plan.gained[request]  # what was refused is padding
                 decodes += new
-                sampled += new - 1
+                rows += new - 1
                 context += new * before + new * (new + 1) // 2
                 continue
             if new == 1 and before >= request.prompt_tokens:
@@ -199,12 +202,12 @@ class StepLog:
                 prefill_tokens += new
                 prefill_context += after
                 pairs += new * before + new * (new + 1) // 2
-        sampled += len(plan.sampled)
+        rows = rows + len(plan.sampled) if sampled is None else sampled
         self._rows += _pack_step(
-            start_s, end_s, time.exposed_host_s(context), time.comm_s, time.padding_s, window_s, transfer_s, 1,
-            context, pairs,
+            start_s, end_s, time.exposed_host_s(context), time.comm_s, time.padding_s, window_s, transfer_s, bubble_s,
+            1, context, pairs,
             prefill_context, prefill_tokens, plan.recomputed_tokens, plan.padding_tokens, *kv, prefills,
-            decodes, sampled, running, len(plan.preempted), self.replica, time.extrapolated,
+            decodes, rows, running, len(plan.preempted), self.replica, time.extrapolated,
         )  # fmt: skip
 
     def _flush(self) -> None:
@@ -213,8 +216,8 @@ class StepLog:
         decodes, padding, running, host_s, comm_s, padding_s, extrapolated, host_per_context_s = self._key
         host_s += host_per_context_s * ((self._context + self._padding_context) / self._steps)
         self._rows += _pack_step(
-            self._start_s, self._end_s, host_s, comm_s, padding_s, 0.0, 0.0, self._steps, self._context, 0, 0, 0, 0,
-            padding, *self._kv, 0, decodes, decodes, running, 0, self.replica, extrapolated,
+            self._start_s, self._end_s, host_s, comm_s, padding_s, 0.0, 0.0, 0.0, self._steps,
+            self._context, 0, 0, 0, 0, padding, *self._kv, 0, decodes, decodes, running, 0, self.replica, extrapolated,
         )  # fmt: skip
         self._key = None
 

@@ -17,7 +17,7 @@ from sim.cluster.pool import Pool
 from sim.engine import Engine as Replica
 from sim.engine import EngineLimits
 from sim.errors import ScenarioError, ServecastError
-from sim.kvcache.capacity import MemorySplit, split_memory
+from sim.kvcache.capacity import MemorySplit
 from sim.kvcache.contiguous import Contiguous
 from sim.kvcache.paged import Paged
 from sim.kvcache.protocol import KVCacheChoice
@@ -29,7 +29,9 @@ from sim.latency.first_use import FirstUse, first_use
 from sim.latency.profile import Profile
 from sim.models import Model
 from sim.models.lora import adapter_bytes
-from sim.placement import check_group, load_network, network_names, place
+from sim.parallel import pipeline_timer, placed, refuse_in_a_pipeline, split, split_worst
+from sim.pipelining import PipelinedEngine
+from sim.placement import network_names
 from sim.policies import QueueOrdering
 from sim.scenario import SETTINGS_OF_SOME_BATCHINGS, Engine, Scenario
 from sim.speculating import Speculation, SpeculativeEngine
@@ -51,11 +53,13 @@ class Setup:
     memory: MemorySplit
     timing: EngineTiming
     draft_model: Model | None = None
+    stages: tuple[Model, ...] = ()
+    """The model's parts, if it is spread over the stages of a pipeline."""
 
     @property
     def gpus_per_replica(self) -> int:
         """GPUs that share one copy of the model."""
-        return self.scenario.cluster.tensor_parallel
+        return self.scenario.cluster.tensor_parallel * self.scenario.cluster.pipeline_parallel
 
     @property
     def price_usd_per_gpu_hour(self) -> float | None:
@@ -101,6 +105,8 @@ class Setup:
             adapters=adapters,
             lora_rank=lora.max_lora_rank if lora else 0,
         )
+        if self.stages:
+            return pipeline_timer(self.stages, self.scenario.latency, context)
         timer: StepTimer = self.scenario.latency.build(context)
         if (speculative := self.scenario.engine.speculative) is None:
             return timer
@@ -135,6 +141,8 @@ class Setup:
         engine: Any = self.scenario.engine  # resolved: no choice is None
         parts = (self.limits, engine.batching, engine.ordering)
         kv_cache = self.kv_cache
+        if self.stages:
+            return PipelinedEngine(*parts, kv_cache=kv_cache)
         if (lora := engine.lora) is not None:
             room = AdapterRoom(lora.max_loras, lora.host_slots, lora.disk_bytes_per_s is not None)
             return LoraEngine(*parts, kv_cache=kv_cache, room=room)
@@ -243,15 +251,17 @@ def resolve(scenario: Scenario) -> Setup:
     with _at(scenario, "cluster.gpu"):
         profile = hardware.load(_named_or_path(scenario, scenario.cluster.gpu, hardware.names()))
     with _at(scenario, "cluster"):
-        profile = _placed(scenario, profile)
-    with _at(scenario, "cluster.tensor_parallel"):
-        model.check_tp(scenario.cluster.tensor_parallel)
+        profile = placed(scenario.cluster, profile, lambda name: _named_or_path(scenario, name, network_names()))
+        stages = split(scenario.cluster, model)
     with _at(scenario, "engine"):
         values = _filled(scenario.engine, model, profile)
+        if stages:
+            refuse_in_a_pipeline(scenario.engine, values, scenario.latency)
+            values["async_scheduling"] = False
     draft_model = _draft_model(scenario)
     slots_bytes = _adapter_slots_bytes(scenario, model)
-    memory = split_memory(
-        model,
+    memory = split_worst(
+        stages or (model,),
         profile,
         tensor_parallel=scenario.cluster.tensor_parallel,
         weight_dtype=values["dtype"] if values["quantization"] == "none" else values["quantization"],
@@ -274,24 +284,8 @@ def resolve(scenario: Scenario) -> Setup:
         memory=memory,
         timing=_timing(engine),
         draft_model=draft_model,
+        stages=stages,
     )
-
-
-def _placed(scenario: Scenario, profile: hardware.Profile) -> hardware.Profile:
-    """The profile in the nodes and on the network that the scenario names."""
-    cluster = scenario.cluster
-    network = None
-    if cluster.network is not None:
-        network = load_network(_named_or_path(scenario, cluster.network, network_names()))
-    profile = place(
-        profile,
-        gpus_per_node=cluster.gpus_per_node,
-        gpus_per_island=cluster.gpus_per_island,
-        network=network,
-        nics_per_node=cluster.nics_per_node,
-    )
-    check_group(profile, cluster.tensor_parallel, "tensor_parallel")
-    return profile
 
 
 def _draft_model(scenario: Scenario) -> Model | None:

@@ -37,6 +37,8 @@ class Placement(Section):
     """Copies of the model, each with its own engine."""
     tensor_parallel: Count = 1
     """GPUs that share every layer of one copy."""
+    pipeline_parallel: Count = 1
+    """Stages that the layers of one copy are spread over, each on its own tensor_parallel GPUs."""
     gpus_per_node: Count | None = None
     """GPUs of one machine; larger groups talk over the network. Default: the profile's."""
     gpus_per_island: Count | None = None

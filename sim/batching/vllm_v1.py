@@ -36,6 +36,7 @@ class VllmV1:
     schedules_drafts: ClassVar[bool] = True
 
     decides_ahead: ClassVar[bool] = True
+    pipelines: ClassVar[bool] = True
     reads: ClassVar[tuple[str, ...]] = (
         "enable_chunked_prefill",
         "long_prefill_token_threshold",

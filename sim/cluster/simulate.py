@@ -12,9 +12,11 @@ from sim.cluster.gateway import Gateway
 from sim.cluster.giving_up import GivingUp
 from sim.cluster.loops import Loops
 from sim.cluster.lora_replica import LoraReplica
+from sim.cluster.pipelined_replica import PipelinedReplica
 from sim.cluster.pool import Pool
 from sim.cluster.replica import Replica
 from sim.errors import ServecastError
+from sim.latency.pipeline import PipelineTimer
 from sim.record import GapLog, Record, RequestLog, step_columns
 from sim.request import Request
 from sim.routing import Router
@@ -78,6 +80,8 @@ def simulate(
 
     def make(index: int, pool: Pool) -> Replica:
         kind = Replica if pool.adapter_costs is None else LoraReplica
+        if isinstance(pool.timer, PipelineTimer):
+            kind = PipelinedReplica
         return kind(
             env, index, pool, gaps=gaps, on_end=end, forecast=own_forecast, fast_forward=fast_forward,
             closed_loop=table.waits,

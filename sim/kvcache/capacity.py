@@ -160,7 +160,7 @@ def activation_bytes(model: Model, tensor_parallel: int, max_num_batched_tokens:
         mlp = max(mlp, model.experts_per_token * each + shared)
     attention = 2 * (model.heads_on_gpu(tp) + model.kv_heads_on_gpu(tp)) * model.head_dim
     layer = rows * (3 * model.hidden + max(mlp, attention)) * act
-    sampler = max_num_seqs * model.vocab * SAMPLER_BYTES_PER_LOGIT
+    sampler = max_num_seqs * model.vocab * SAMPLER_BYTES_PER_LOGIT * model.samples
     return max(layer, sampler)
 
 

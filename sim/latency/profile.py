@@ -86,8 +86,8 @@ class ProfileTimer:
         if context.adapters:
             rows += lora_operations(model, counts, context.adapters, context.lora_rank, tp)
         samples = list(sample_operations(model, counts, tp))
-        self._rows, self._comm, self._rows_out = self._tables(rows)
-        self._sample, self._sample_comm, self._sample_out = self._tables(samples)
+        self._rows, self._comm, self._rows_out = self._tables(rows, size)
+        self._sample, self._sample_comm, self._sample_out = self._tables(samples, size)
         launches = sum(operation.times for operation in rows) + 2 * model.layers
         self._eager_s = launches * context.timing.eager_launch_s
         self._padded, self._graph_limit = self._padding(size)
@@ -246,11 +246,11 @@ class ProfileTimer:
             self._lines[decodes] = line
         return line
 
-    def _tables(self, operations: list[Operation]) -> tuple[list[float], list[float], list[bool]]:
-        """(seconds, seconds of collectives, extrapolated?) by count 0, 1, 2, ...; summed in list order."""
-        total: Array = np.zeros(())
-        comm: Array = np.zeros(())
-        outside: Array = np.zeros((), dtype=bool)
+    def _tables(self, operations: list[Operation], size: int) -> tuple[list[float], list[float], list[bool]]:
+        """(seconds, seconds of collectives, extrapolated?) by count 0, 1, ..., size; summed in list order."""
+        total: Array = np.zeros(size)
+        comm: Array = np.zeros(size)
+        outside: Array = np.zeros(size, dtype=bool)
         for operation in operations:
             one, beyond = self._curves.seconds(operation)
             time = one * operation.times
@@ -258,7 +258,6 @@ class ProfileTimer:
             if operation.kind in ("all_reduce", "all_gather"):
                 comm = comm + time
             outside = outside | beyond
-        comm = np.broadcast_to(comm, total.shape)
         return [0.0, *total.tolist()], [0.0, *comm.tolist()], [False, *outside.tolist()]
 
     def _sizes(self) -> tuple[int, ...]:

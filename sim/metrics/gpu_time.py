@@ -12,13 +12,13 @@ from sim.metrics.numbers import exact_sum, ratio
 from sim.record import LIFE
 
 BUCKETS = (
-    "prefill", "decode", "recomputed", "padding", "communication", "host", "transfer", "window", "starved",
-    "loading", "down",
+    "prefill", "decode", "recomputed", "padding", "communication", "host", "transfer", "bubble", "window",
+    "starved", "loading", "down",
 )  # fmt: skip
 """useful prefill, useful decode, tokens computed again after preemption, rows computed for nobody (of CUDA graphs
-and of static batches), collectives, host time the GPU waits for, KV that moves between GPU and host, idle while
-requests are held back to make a larger batch, idle with nothing to run, held while a replica is not ready to serve,
-and held while it is out of order."""
+and of static batches), collectives, host time the GPU waits for, KV that moves between GPU and host, stages of
+a pipeline that wait for others, idle while requests are held back to make a larger batch, idle with nothing to run,
+held while a replica is not ready to serve, and held while it is out of order."""
 
 _TOLERANCE = 1e-9
 
@@ -29,6 +29,7 @@ def gpu_time(steps: Columns, context: RunContext, lives: Columns | None = None) 
     A row of the steps table lasts end_s - start_s; its host, communication and padding time are
     given per step. What is left is GPU work, split among prefill, decode, recomputed and padding tokens in
     proportion to the tokens computed (a mixed step runs its linear layers once over all of them).
+    A bubble may be negative in a row, as a batch begins before the one before it has returned; their sum is not.
     Time outside the rows is starved, but for the window before a row. `lives` are those of the replicas to look at,
     when it is not all of them. Raises InvariantError citing
     INV-4 if rows overlap, a row's parts exceed it, or the buckets do not add up to the time that GPUs were held.
@@ -38,8 +39,8 @@ def gpu_time(steps: Columns, context: RunContext, lives: Columns | None = None) 
     duration = steps["end_s"] - steps["start_s"]
     count = steps["steps"]
     host, comm, padding = (steps[name] * count for name in ("host_s", "comm_s", "padding_s"))
-    transfer = steps["transfer_s"]
-    work = duration - host - comm - padding - transfer
+    transfer, bubble = steps["transfer_s"], steps["bubble_s"]
+    work = duration - host - comm - padding - transfer - bubble
     _refuse(work < -_TOLERANCE * duration, steps, "host, communication, transfer and padding exceed the step's time")
     tokens = (steps["prefill_tokens"] + steps["decodes"] + steps["padding_tokens"]) * count
     per_token = np.divide(work, tokens, out=np.zeros(len(work)), where=tokens > 0)
@@ -60,6 +61,7 @@ def gpu_time(steps: Columns, context: RunContext, lives: Columns | None = None) 
         "communication": exact_sum(comm * gpus),
         "host": exact_sum(host * gpus),
         "transfer": exact_sum(transfer * gpus),
+        "bubble": exact_sum(bubble * gpus),
         "window": window,
         "starved": exact_sum(_idle(steps, lives, context)) - window,
         **{state: exact_sum(held[lives["state"] == LIFE.index(state)]) for state in ("loading", "down")},

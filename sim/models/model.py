@@ -39,6 +39,8 @@ class Model:
     moe_layers: int = 0  # the other layers have the dense MLP
     sliding_window: int = 0  # tokens; 0 = none
     sliding_layers: int = 0
+    embeds: bool = True  # has the embedding: all but the later stages of a pipeline
+    samples: bool = True  # has the final norm and the LM head: all but the earlier stages
     notes: tuple[str, ...] = ()
 
     @property
@@ -124,11 +126,11 @@ class Model:
             biases += ups * self.intermediate // tp + self.hidden
         shared_gate = self.hidden if self.shared_expert_intermediate else 0
         routers = self.moe_layers * (self.hidden * self.experts + shared_gate)
-        return self._embeddings(tp) + self.layers * (norms + biases) + norm + routers
+        return self._embeddings(tp) + self.layers * (norms + biases) + norm * self.samples + routers
 
     def _embeddings(self, tp: int) -> int:
         """Embedding and LM head (once if tied) on one GPU, and the copied position table."""
-        tables = 1 if self.tied_embeddings else 2
+        tables = self.embeds + (self.samples and not (self.tied_embeddings and self.embeds))
         rows = -(-self.vocab // tp)
-        bias = rows if self.lm_head_bias else 0
-        return tables * rows * self.hidden + bias + self.learned_positions * self.hidden
+        bias = rows if self.lm_head_bias and self.samples else 0
+        return tables * rows * self.hidden + bias + self.learned_positions * self.hidden * self.embeds

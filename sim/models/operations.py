@@ -95,10 +95,11 @@ def token_operations(
     kv_width = model.kv_heads_on_gpu(tp) * model.head_dim
     qkv_width = q_width + 2 * kv_width
 
-    yield _elementwise("embedding", 1, tokens, read=hidden * act, write=hidden * act)
-    if tp > 1:
-        yield _all_reduce("embedding_reduce", 1, tokens * hidden * act, tp)
-    norms = layers * model.norms_per_layer + 1
+    if model.embeds:
+        yield _elementwise("embedding", 1, tokens, read=hidden * act, write=hidden * act)
+        if tp > 1:
+            yield _all_reduce("embedding_reduce", 1, tokens * hidden * act, tp)
+    norms = layers * model.norms_per_layer + model.samples
     # Fused residual add + norm: reads the block's output and the residual, writes the normed and the new one.
     yield _elementwise("norm", norms, tokens, read=2 * hidden * act, write=2 * hidden * act)
     yield gemm("qkv", layers, tokens, qkv_width, hidden, weight_dtype)
@@ -123,6 +124,8 @@ def token_operations(
 
 def sample_operations(model: Model, rows: Amount, tp: int = 1) -> Iterator[Operation]:
     """LM head, gathering of its shards and sampling, for `rows` rows; bf16 under every weight format."""
+    if not model.samples:
+        return
     shard = -(-model.vocab // tp)
     yield gemm("lm_head", 1, rows, shard, model.hidden, "bf16")
     if tp > 1:

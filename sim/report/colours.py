@@ -8,6 +8,7 @@ GPU_TIME = {
     "communication": "#cc79a7",
     "host": "#f0c808",
     "transfer": "#8b5fbf",
+    "bubble": "#7f5539",
     "window": "#009e73",
     "starved": "#c8cdd2",
     "loading": "#8a9199",

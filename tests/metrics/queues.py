@@ -59,7 +59,7 @@ def steps_table(rows: int, **columns: object) -> dict[str, NDArray]:
     whole += ("prefill_context_tokens", "sampled", "recomputed_tokens", "preempted", "running")
     whole += ("kv_used_blocks", "kv_tokens", "padding_tokens")
     table: dict[str, NDArray] = {name: np.zeros(rows, dtype=np.int64) for name in whole}
-    times = ("start_s", "end_s", "host_s", "comm_s", "padding_s", "window_s", "transfer_s")
+    times = ("start_s", "end_s", "host_s", "comm_s", "padding_s", "window_s", "transfer_s", "bubble_s")
     table |= {name: np.zeros(rows) for name in times}
     table |= {"steps": np.ones(rows, dtype=np.int64), "extrapolated": np.zeros(rows, dtype=bool)}
     for name, values in columns.items():

@@ -1,0 +1,86 @@
+"""A model spread over GPUs: where they stand, the stages of a pipeline, and what does not go with them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from sim import choice
+from sim.errors import ScenarioError
+from sim.hardware import Profile
+from sim.kvcache.capacity import MemorySplit, split_memory
+from sim.kvcache.paged import Paged
+from sim.latency import EngineTiming, TimerContext
+from sim.latency.pipeline import NO_HOP, PipelineTimer, Stage, hop
+from sim.latency.profile import Profile as ProfileLatency
+from sim.models import Model
+from sim.models.stages import split_stages
+from sim.placement import check_group, check_groups, load_network, place
+from sim.scenario import Engine, Placement
+
+
+def placed(cluster: Placement, profile: Profile, network_file: Callable[[str], str | Path]) -> Profile:
+    """The profile in the nodes and on the network that the scenario names; ScenarioError if the groups do not fit."""
+    profile = place(
+        profile,
+        gpus_per_node=cluster.gpus_per_node,
+        gpus_per_island=cluster.gpus_per_island,
+        network=None if cluster.network is None else load_network(network_file(cluster.network)),
+        nics_per_node=cluster.nics_per_node,
+    )
+    check_group(profile, cluster.tensor_parallel, "tensor_parallel")
+    check_groups(profile, cluster.tensor_parallel, cluster.pipeline_parallel)
+    return profile
+
+
+def split(cluster: Placement, model: Model) -> tuple[Model, ...]:
+    """The model's stages, none without a pipeline; ModelError if it cannot be split as the scenario says."""
+    model.check_tp(cluster.tensor_parallel)
+    return split_stages(model, cluster.pipeline_parallel) if cluster.pipeline_parallel > 1 else ()
+
+
+def split_worst(parts: Sequence[Model], profile: Profile, **settings: Any) -> MemorySplit:
+    """The memory of the stage that has room for the fewest KV blocks: all stages get as many, as in vLLM."""
+    return min((split_memory(part, profile, **settings) for part in parts), key=lambda split: split.num_gpu_blocks)
+
+
+def pipeline_timer(stages: Sequence[Model], latency: Any, context: TimerContext) -> PipelineTimer:
+    """The step times of a replica whose stages stand one behind the other on the GPUs of as few nodes as will do."""
+    timing = context.timing
+    gpu_alone = EngineTiming(0.0, 0.0, 0.0, True, timing.cudagraph_sizes, timing.eager_launch_s)
+    tp, last = context.tensor_parallel, len(stages) - 1
+    return PipelineTimer(
+        [
+            Stage(
+                latency.build(replace(context, model=stage, timing=gpu_alone)),
+                NO_HOP if index == last else hop(context.profile, stage.hidden, tp, index * tp),
+            )
+            for index, stage in enumerate(stages)
+        ],
+        timing,
+    )
+
+
+def refuse_in_a_pipeline(given: Engine, values: dict[str, Any], latency: Any) -> None:
+    """Raise ScenarioError for what is not simulated together with pipeline_parallel."""
+    batching = choice.build("sim.batching", values["batching"])
+    kv_cache = choice.build("sim.kvcache", values["kv_cache"])
+    refused = {
+        f"batching {choice.name_of(batching)}": not getattr(batching, "pipelines", False),
+        f"kv_cache {choice.name_of(kv_cache)}": not isinstance(kv_cache, Paged),
+        "speculative": values["speculative"] is not None,
+        "lora": values["lora"] is not None,
+        "kv_offload": values["kv_offload"] is not None,
+        "preemption swap": values["preemption"] == "swap",
+        "async_scheduling": bool(given.async_scheduling),
+    }
+    for what, is_set in refused.items():
+        if is_set:
+            raise ScenarioError(
+                f"{what} is not simulated in a pipeline; change it, or set cluster.pipeline_parallel to 1"
+            )
+    if not isinstance(latency, ProfileLatency):
+        raise ScenarioError(
+            f"latency {choice.name_of(latency)} knows no layers that stages could share; use latency: profile, or set "
+            "cluster.pipeline_parallel to 1"
+        )
