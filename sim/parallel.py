@@ -34,8 +34,7 @@ def placed(cluster: Placement, profile: Profile, network_file: Callable[[str], s
 
 
 def split(cluster: Placement, model: Model) -> tuple[Model, ...]:
-    """The model's stages, none without a pipeline; ModelError if it cannot be split as the scenario says."""
-    model.check_tp(cluster.tensor_parallel)
+    """The model's stages, none without a pipeline; ModelError for more stages than layers."""
     return split_stages(model, cluster.pipeline_parallel) if cluster.pipeline_parallel > 1 else ()
 
 

@@ -252,6 +252,9 @@ def resolve(scenario: Scenario) -> Setup:
         profile = hardware.load(_named_or_path(scenario, scenario.cluster.gpu, hardware.names()))
     with _at(scenario, "cluster"):
         profile = placed(scenario.cluster, profile, lambda name: _named_or_path(scenario, name, network_names()))
+    with _at(scenario, "cluster.tensor_parallel"):
+        model.check_tp(scenario.cluster.tensor_parallel)
+    with _at(scenario, "cluster.pipeline_parallel"):
         stages = split(scenario.cluster, model)
     with _at(scenario, "engine"):
         values = _filled(scenario.engine, model, profile)

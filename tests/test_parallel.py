@@ -26,7 +26,7 @@ def scenario(cluster: dict[str, Any], engine: dict[str, Any] | None = None, **mo
 
 
 def test_every_stage_has_its_layers_and_the_fullest_decides() -> None:
-    """70B in two stages of 40 layers on four GPUs each: one has the embedding, the other an LM head of the same size."""
+    """70B in two stages of 40 layers on four GPUs each: one embeds, the other has an LM head of the same size."""
     whole = resolve(load(scenario({"tensor_parallel": 8})))
     halves = resolve(load(scenario({"tensor_parallel": 4, "pipeline_parallel": 2})))
     assert halves.gpus_per_replica == whole.gpus_per_replica == 8

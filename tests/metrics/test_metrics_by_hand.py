@@ -108,6 +108,7 @@ def test_gpu_time(three: Tables) -> None:
             "communication": 2 * 0.9,
             "window": 0.0,
             "transfer": 0.0,
+            "bubble": 0.0,
             "host": 2 * 0.45,
             "starved": 2 * 1.5,
             "loading": 0.0,
