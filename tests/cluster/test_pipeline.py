@@ -143,7 +143,7 @@ def test_a_request_preempted_on_its_way_still_gets_its_token() -> None:
 
 
 def _options(case: Case) -> dict[str, Any]:
-    kept = set(case.options) - {"kv_cache", "decide_ahead", "host_link"}
+    kept = set(case.options) - {"kv_cache", "decide_ahead", "host_link", "lora"}
     return {name: case.options[name] for name in kept} | {"output_overhead_s": 0.0}
 
 
@@ -157,7 +157,7 @@ def test_a_pipeline_of_one_stage_is_a_plain_replica(case: Case) -> None:
     timing = EngineTiming(host.host_step_s, 0.0, host.host_exposed_s, False)
     patience = {"request_timeout_s": None, "queue_timeout_s": None}
     options = _options(case) | patience
-    if case.table.cancel_after_s is not None:
+    if case.table.cancel_after_s is not None or case.options["lora"] is not None:
         return  # a plain replica does not take back the token that is under way
     piped = pipe(case.table, PipelineTimer([Stage(gpu.build(), NO_HOP)], timing), **options).requests
     served = serve(case.table, plain.build(), group_decodes=False, kv_cache=Paged(), **options).requests
@@ -170,6 +170,8 @@ def test_a_pipeline_of_one_stage_is_a_plain_replica(case: Case) -> None:
 @settings(max_examples=80, deadline=None)
 @given(cases("vllm_v1"))
 def test_nothing_is_lost_in_a_pipeline(case: Case) -> None:
+    if case.options["lora"] is not None:
+        return  # adapters are refused in a pipeline
     timer = PipelineTimer(
         [
             Stage(Linear(base_s=0.01, per_prefill_token_s=1e-4, per_decode_s=1e-4).build(), Hop(1e-4, 1e-6)),
@@ -180,7 +182,7 @@ def test_nothing_is_lost_in_a_pipeline(case: Case) -> None:
     )
     record = pipe(case.table, timer, **_options(case))
     rows, steps = record.requests, record.steps
-    assert sorted(rows["id"].tolist()) == list(range(len(case.table)))
+    assert len(set(rows["id"].tolist())) == len(rows["id"]) == len(case.table) - record.counters["requests_not_sent"]
     assert set(rows["status"].tolist()) <= {"finished", "rejected", "cancelled", "timed_out"}
     accepted = rows["status"] != "rejected"
     assert (accepted == (case.table.prompt_tokens[rows["id"]] < LONGEST)).all()
