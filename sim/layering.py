@@ -30,13 +30,14 @@ _OTHER_NAMES = {
     **{name: f"engine.lora.{name}" for name in ("max_loras", "max_lora_rank", "max_cpu_loras")},
     **dict.fromkeys(("enable_lora", "lora_config"), "engine.lora"),
     "lora_modules": "workload.adapters",
+    **dict.fromkeys(("num_beams", "use_beam_search"), "workload.beam_width"),
     "request_timeout_s": "cluster.request_timeout",
     "e2e": "slo.e2el",
     "itl": "slo.tpot",
 }
 
 _NOT_MODELLED = {
-    **dict.fromkeys(("beam_width", "num_beams", "use_beam_search", "best_of"), "beam search and best-of are"),
+    "best_of": "the best of several answers is",
 }
 """Keys of engines that users may look for, and what they stand for."""
 

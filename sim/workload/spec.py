@@ -15,6 +15,7 @@ from sim.quantity import Seconds
 from sim.streams import stream
 from sim.workload.adapting import with_adapters
 from sim.workload.answers import with_answers
+from sim.workload.beams import with_beams
 from sim.workload.content import Named
 from sim.workload.conversations import converse
 from sim.workload.fields import NonNegative, Positive
@@ -65,6 +66,8 @@ class Workload(BaseModel):
     """Which LoRA adapter each request (each session) wants, of a trace too; default: the trace's, or none."""
     n: Annotated[int, Field(ge=1, le=1000)] = 1
     """Answers to each prompt (OpenAI's and vLLM's n): requests that share their prompt's KV blocks."""
+    beam_width: Annotated[int, Field(ge=1, le=1000)] = 1
+    """Beams of a search for each answer, as vLLM does it: rounds of one-token requests; 1: no search."""
     prediction_error: NonNegative = 0.0
     """How wrong schedulers guess output lengths: the standard deviation of ln(guess / truth); 0: they know."""
     load: Positive = 1.0
@@ -74,6 +77,7 @@ class Workload(BaseModel):
     def _one_whole_story(self) -> Self:
         if self.load != 1.0 and isinstance(self.arrivals, UserLoop):
             raise ValueError("a closed loop's rate follows from its users and think time: change these, not load:")
+        self._check_beams()
         given = [name for name in _SYNTHETIC if getattr(self, name) is not None]
         if isinstance(self.trace, SessionFile):
             return self._check_sessions([name for name in given if name not in ("arrivals", "requests", "duration")])
@@ -86,6 +90,19 @@ class Workload(BaseModel):
         self._check_lengths()
         self._check_end()
         return self
+
+    def _check_beams(self) -> None:
+        if self.beam_width == 1:
+            return
+        if self.n > 1 or self.prediction_error:
+            raise ValueError(
+                f"beam_width with {'n' if self.n > 1 else 'prediction_error'} is not modelled; leave it out"
+            )
+        for name in ("multi_turn", "patience"):
+            if getattr(self, name) is not None:
+                raise ValueError(f"beam_width with {name} is not modelled; leave out one of them")
+        if isinstance(self.trace, SessionFile):
+            raise ValueError("beam_width with sessions of a trace is not modelled; leave it out")
 
     def _check_end(self) -> None:
         if self.sessions is not None and self.multi_turn is None:
@@ -129,6 +146,8 @@ class Workload(BaseModel):
         ScenarioError for a workload without requests.
         """
         table = self._table(seed, base_dir)
+        if self.beam_width > 1:
+            table = with_beams(table, self.beam_width, stream(seed, "workload.beams"))
         return table if self.load == 1.0 else dataclasses.replace(table, arrival_s=rounded(table.arrival_s / self.load))
 
     def _table(self, seed: int, base_dir: Path) -> RequestTable:

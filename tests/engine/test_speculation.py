@@ -227,5 +227,5 @@ def test_variants_change_or_remove_speculation() -> None:
 
 
 def test_what_is_not_modelled_is_refused_by_name() -> None:
-    with pytest.raises(ServecastError, match=r"workload.best_of is not a known key: .* are not modelled"):
+    with pytest.raises(ServecastError, match=r"workload.best_of is not a known key: .* is not modelled"):
         run(SCENARIO, overrides=["workload.best_of=2"])
