@@ -14,6 +14,7 @@ _HOST = {
     "host_exposed_s": "exposed",
     "host_request_s": "request",
     "host_output_s": "token out",
+    "eager_launch_s": "launch",
 }
 
 DECISIONS = ("preset", "stands for", "batching", "order", "step", "ahead")
@@ -24,6 +25,8 @@ def decisions(preset: Preset) -> tuple[str, ...]:
     """One line for DECISIONS: the defaults on the GPU of SHOWN_FOR."""
     values = preset.defaults("", _BYTES)
     step = f"{values['max_num_batched_tokens']:,} tokens\n{values['max_num_seqs']:,} requests"
+    if "max_model_len" in preset.engine:
+        step += f"\nof up to {values['max_model_len']:,}"
     batching, ordering = "\n".join(_choice(values["batching"])), "\n".join(_choice(values["ordering"]))
     return preset.name, preset.stands_for, batching, ordering, step, _yes(values["async_scheduling"])
 

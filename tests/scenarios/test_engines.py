@@ -44,6 +44,9 @@ def test_what_engines_make_of_the_same_traffic() -> None:
     [
         ("vllm-v0", ["max_num_seqs=1024", "host_step_s=0.0015", "host_seq_s=5e-6", "host_exposed_s=0.00069"], 0.94),
         ("tgi", ["max_num_seqs=512", "batching={tgi: {waiting_served_ratio: 0.1}}"], 0.71),
+        ("tgi", ["batching={tgi: {max_new_tokens: 4096}}"], 0.29),
+        ("tensorrt-llm", ["batching={tensorrt_llm: {max_new_tokens: 4096}}"], 0.62),
+        ("sglang", ["batching={sglang: {max_new_tokens: 4096}}"], 0.966),
     ],
 )
 def test_what_is_said_to_hold_an_engine_back(variant: str, overrides: list[str], meet: float) -> None:
