@@ -14,7 +14,6 @@ _HOST = {
     "host_exposed_s": "exposed",
     "host_request_s": "request",
     "host_output_s": "token out",
-    "eager_launch_s": "launch",
 }
 
 DECISIONS = ("preset", "stands for", "batching", "order", "step", "ahead")
