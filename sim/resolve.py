@@ -3,12 +3,10 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from sim import choice, hardware, models, preset
-from sim.adapterslots import AdapterRoom
 from sim.adapting import LoraEngine
 from sim.choice import nearest
 from sim.cluster.adapter_costs import AdapterCosts
@@ -27,12 +25,11 @@ from sim.latency import EngineTiming, StepTimer, TimerContext, default_cudagraph
 from sim.latency.drafting import DraftingTimer, FlatDrafter, ModelDrafter
 from sim.latency.first_use import FirstUse, first_use
 from sim.latency.profile import Profile
+from sim.lora import adapter_costs, adapter_room, refuse_with_lora, slots_bytes
 from sim.models import Model
-from sim.models.lora import adapter_bytes
 from sim.parallel import pipeline_timer, placed, refuse_in_a_pipeline, split, split_worst
 from sim.pipelining import PipelinedEngine
 from sim.placement import network_names
-from sim.policies import QueueOrdering
 from sim.scenario import SETTINGS_OF_SOME_BATCHINGS, Engine, Scenario
 from sim.speculating import Speculation, SpeculativeEngine
 from sim.streams import stream
@@ -144,8 +141,7 @@ class Setup:
         if self.stages:
             return PipelinedEngine(*parts, kv_cache=kv_cache)
         if (lora := engine.lora) is not None:
-            room = AdapterRoom(lora.max_loras, lora.host_slots, lora.disk_bytes_per_s is not None)
-            return LoraEngine(*parts, kv_cache=kv_cache, room=room)
+            return LoraEngine(*parts, kv_cache=kv_cache, room=adapter_room(lora))
         if (speculative := engine.speculative) is None:
             return Replica(*parts, kv_cache=kv_cache)
         speculation = Speculation(
@@ -158,16 +154,8 @@ class Setup:
     @property
     def adapter_costs(self) -> AdapterCosts | None:
         """The time of LoRA adapters; None without them."""
-        lora, tp = self.scenario.engine.lora, self.scenario.cluster.tensor_parallel
-        if lora is None:
-            return None
-        return AdapterCosts(
-            cache(self.timer),
-            adapter_bytes(self.model, lora.adapter_rank, tp),
-            adapter_bytes(self.model, lora.adapter_rank),
-            self.profile.pcie_bandwidth_bytes_per_s * self.profile.derates.link_bandwidth,
-            float(lora.disk_bytes_per_s or "inf"),
-        )
+        said = self.scenario
+        return adapter_costs(said.engine.lora, self.model, self.profile, said.cluster.tensor_parallel, self.timer)
 
     def make_first_use(self) -> FirstUse | None:
         """The kernels that a fresh replica has not compiled yet."""
@@ -262,7 +250,8 @@ def resolve(scenario: Scenario) -> Setup:
             refuse_in_a_pipeline(scenario.engine, values, scenario.latency)
             values["async_scheduling"] = False
     draft_model = _draft_model(scenario)
-    slots_bytes = _adapter_slots_bytes(scenario, model)
+    with _at(scenario, "engine.lora"):
+        adapters = slots_bytes(scenario.engine.lora, model, scenario.cluster.tensor_parallel)
     memory = split_worst(
         stages or (model,),
         profile,
@@ -276,7 +265,7 @@ def resolve(scenario: Scenario) -> Setup:
         block_size=values["block_size"],
         num_gpu_blocks=values["num_gpu_blocks_override"],
         draft=draft_model,
-        adapter_bytes=slots_bytes,
+        adapter_bytes=adapters,
     )
     engine = Engine.model_validate(values)
     return Setup(
@@ -299,14 +288,6 @@ def _draft_model(scenario: Scenario) -> Model | None:
         draft = models.load(_named_or_path(scenario, speculative.draft_model, models.builtin_names()))
         draft.check_tp(scenario.cluster.tensor_parallel)
     return draft
-
-
-def _adapter_slots_bytes(scenario: Scenario, model: Model) -> int:
-    """Memory of the slots of LoRA adapters, which vLLM makes before it lays out the KV cache."""
-    if (lora := scenario.engine.lora) is None:
-        return 0
-    with _at(scenario, "engine.lora"):
-        return lora.max_loras * adapter_bytes(model, lora.max_lora_rank, scenario.cluster.tensor_parallel)
 
 
 @contextmanager
@@ -347,7 +328,7 @@ def _filled(engine: Engine, model: Model, profile: hardware.Profile) -> dict[str
         _refuse_speculation(engine, batching)
         ahead = False
     if engine.lora is not None:
-        _refuse_lora(engine, values)
+        refuse_with_lora(values)
     reads = getattr(batching, "reads", ())
     for key in SETTINGS_OF_SOME_BATCHINGS:
         if key not in reads and given[key] not in (None, defaults.get(key)):
@@ -409,17 +390,6 @@ def _refuse_speculation(engine: Engine, batching: Any) -> None:
         raise ScenarioError(
             "speculative needs the tokens of a step before the next is decided; set async_scheduling to false, or "
             "leave it out"
-        )
-
-
-def _refuse_lora(engine: Engine, values: dict[str, Any]) -> None:
-    if engine.speculative is not None:
-        raise ScenarioError("lora and speculative together are not modelled; leave out one of them")
-    ordering = choice.build("sim.ordering", values["ordering"])
-    if isinstance(ordering, QueueOrdering):
-        raise ScenarioError(
-            f"ordering {choice.name_of(ordering)} has a queue of its own, which cannot pass over requests whose "
-            "adapters are too many; use one with a key, such as fcfs, or leave out lora"
         )
 
 
