@@ -77,6 +77,8 @@ class Profile:
     derates: Derates
     sources: Mapping[str, str]
     digest: str
+    step_error: tuple[float, float] | None = None
+    """Relative standard deviations of the times of a step with a prefill and of one without, if runs told them."""
 
     @property
     def points_file(self) -> Path | None:
@@ -151,9 +153,16 @@ def _parse(file: Path) -> Profile:
         derates=Derates(**shares),
         sources=facts.sources,
         digest=_digest(file.parent),
+        step_error=_step_error(facts),
     )
     facts.reject_unread()
     return profile
+
+
+def _step_error(facts: "Facts") -> tuple[float, float] | None:
+    if not facts.keys_of("step_error"):
+        return None
+    return facts.share("step_error.prefill"), facts.share("step_error.decode")
 
 
 class Facts:

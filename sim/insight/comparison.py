@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from math import isfinite, sqrt
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sim.errors import ScenarioError
+from sim.insight.model_error import shake
 from sim.insight.runs import Outcome, run_all
 from sim.scenario import Scenario, load
 
@@ -61,9 +62,10 @@ METRICS: dict[str, Metric] = {
 class Difference:
     """A variant against the first one, in one metric, paired by seed.
 
-    `change` is the mean of variant minus first; `low` and `high` bound it with 95% confidence (Student's t over the
-    seeds); `better` is the probability that the variant is the better one in the mean over seeds. These three are
-    None where there is but one replication, which tells nothing of chance.
+    `change` is the mean of variant minus first; `low` and `high` bound it with 95% confidence (Student's t): the mean's
+    standard error over the seeds and, beside it, how much the change moves when the step times are wrong as the
+    profile may be. `better` is the probability that the variant is the better one. These three are None where
+    neither is known.
     """
 
     variant: str
@@ -88,6 +90,8 @@ class Comparison:
     notes: tuple[str, ...]
     replications: int
     """Seeds whose requests differ; 1 if all replay the same."""
+    shaken: Mapping[tuple[str, int], dict[str, Any]] = field(default_factory=dict)
+    """The same runs with step times that are wrong, as the profiles' may be; empty where that was not asked."""
 
     @cached_property
     def table(self) -> pd.DataFrame:
@@ -177,9 +181,22 @@ class Comparison:
         changes = [b - a for a, b in zip(ones, others, strict=True)]
         count = len(changes)
         known = (sum(ones) / count, sum(others) / count, sum(changes) / count)
-        if self.replications < 2:
+        moved = self._moved(first, other, metric, changes)
+        if self.replications < 2 and not moved:
             return Difference(other, metric, *known)
-        return Difference(other, metric, *known, *_sureness(changes, METRICS[metric].more_is_better))
+        return Difference(other, metric, *known, *_sureness(changes, moved, METRICS[metric].more_is_better))
+
+    def _moved(self, first: str, other: str, metric: str, changes: Sequence[float]) -> list[float]:
+        """By how much each change moves with wrong step times; nothing where no such run was made."""
+        moved = []
+        for seed, change in zip(self.seeds, changes, strict=True):
+            if (first, seed) not in self.shaken or (other, seed) not in self.shaken:
+                return []
+            one, two = (metrics_of(self.shaken[variant, seed])[metric] for variant in (first, other))
+            if not isfinite(two - one):
+                return []
+            moved.append(two - one - change)
+        return moved
 
 
 def compare(
@@ -187,13 +204,17 @@ def compare(
     variants: Sequence[str] | None = None,
     seeds: int = 1,
     overrides: Iterable[str] = (),
+    model_error: bool = True,
     jobs: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Comparison:
     """Run one scenario and its variants, or several scenarios, each with `seeds` seeds.
 
     The seeds are the scenario's own and those that follow it; variants of one seed see the same requests, unless
-    they change the workload. `variants` picks some by name. A variant that fails is left out and said in `failed`.
+    they change the workload. `variants` picks some by name. With `model_error` and two seeds or more every run is made
+    a second time with step times that are wrong by what the profile may be wrong, the same for all variants on one
+    GPU, so that a difference within the model's own error is a tie. A variant that fails is left out and said in
+    `failed`.
     Raises ScenarioError if there are not two things to compare, or if all fail, and whatever `load` raises.
     """
     if seeds < 1:
@@ -204,7 +225,13 @@ def compare(
     numbers = tuple(range(seeds))
     asked = [(name, number) for name in named for number in numbers]
     scenarios = [named[name].model_copy(update={"seed": named[name].seed + number}) for name, number in asked]
-    outcomes = dict(zip(asked, run_all(scenarios, jobs, progress), strict=True))
+    shaken: dict[tuple[str, int], Scenario] = {}
+    if model_error and seeds >= 2:
+        pairs = ((key, shake(scenario, key[1])) for key, scenario in zip(asked, scenarios, strict=True))
+        shaken = {key: scenario for key, scenario in pairs if scenario is not None}
+    done = run_all([*scenarios, *shaken.values()], jobs, progress)
+    outcomes = dict(zip(asked, done[: len(asked)], strict=True))
+    second = dict(zip(shaken, done[len(asked) :], strict=True))
     failed = {name: error for name in named if (error := _error(name, numbers, outcomes))}
     ran = [name for name in named if name not in failed]
     if not ran:
@@ -217,8 +244,13 @@ def compare(
         seeds=tuple(first_seed + number for number in numbers),
         summaries={(name, first_seed + number): _known(outcomes[name, number]) for name in ran for number in numbers},
         failed=failed,
-        notes=(*_replaced(loaded, ran), *_notes(ran, numbers, outcomes, replications)),
+        notes=(*_replaced(loaded, ran), *_notes(ran, numbers, outcomes, replications, bool(second))),
         replications=replications,
+        shaken={
+            (name, first_seed + number): outcome.summary
+            for (name, number), outcome in second.items()
+            if outcome.summary is not None
+        },
     )
 
 
@@ -271,23 +303,36 @@ def _replaced(loaded: Sequence[Scenario], ran: Sequence[str]) -> Iterable[str]:
 
 
 def _notes(
-    ran: Sequence[str], numbers: Sequence[int], outcomes: Mapping[tuple[str, int], Outcome], replications: int
+    ran: Sequence[str],
+    numbers: Sequence[int],
+    outcomes: Mapping[tuple[str, int], Outcome],
+    replications: int,
+    shaken: bool,
 ) -> Iterable[str]:
     other = [name for name in ran if outcomes[name, 0].requests != outcomes[ran[0], 0].requests]
     if other:
         yield f"not the same requests as under {ran[0]!r}: {', '.join(other)}"
-    if replications < 2:
+    if replications < 2 and shaken:
+        yield "every seed replays the same requests: how sure differences are is told by the model's error alone"
+    elif replications < 2:
         why = "every seed replays the same requests" if len(numbers) > 1 else "one seed"
         yield f"{why}: differences are those of this one run, and nothing is said of how sure they are"
 
 
-def _sureness(changes: Sequence[float], more_is_better: bool | None) -> tuple[float, float, float | None]:
-    """(low, high, probability of being better) of the mean change, by Student's t."""
+def _sureness(
+    changes: Sequence[float], moved: Sequence[float], more_is_better: bool | None
+) -> tuple[float, float, float | None]:
+    """(low, high, probability of being better) of the mean change, by Student's t.
+
+    More seeds make the mean over them surer, but the model no better.
+    """
     from scipy.stats import t
 
     count = len(changes)
     mean = sum(changes) / count
-    error = sqrt(sum((change - mean) ** 2 for change in changes) / (count - 1) / count)
+    chance = sum((change - mean) ** 2 for change in changes) / (count - 1) / count
+    wrong = sum(move**2 for move in moved) / len(moved) if moved else 0.0
+    error = sqrt(chance + wrong)
     if error == 0.0:
         more = 0.5 if mean == 0 else float(mean > 0)
         reach = 0.0

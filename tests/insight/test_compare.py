@@ -1,6 +1,7 @@
 """Comparisons: what is equal is a tie, what differs is told with its sureness, and one run claims nothing."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,9 @@ import pytest
 from rich.console import Console
 
 import sim
+from sim.insight.comparison import Difference
 from sim.insight.comparison_table import print_comparison
+from sim.paths import data_dir
 
 BASE: dict[str, Any] = {
     "name": "small",
@@ -56,7 +59,7 @@ def test_what_is_equal_ties_and_what_is_worse_loses_and_what_fails_is_told() -> 
 
 def test_the_interval_is_students() -> None:
     """Three paired changes of mean m and standard deviation s: m +- 4.3027 s / sqrt(3) (two degrees of freedom)."""
-    found = sim.compare(BASE, seeds=3, jobs=1, variants=["slow host"])
+    found = sim.compare(BASE, seeds=3, jobs=1, variants=["slow host"], model_error=False)
     each = found.runs.pivot(index="seed", columns="variant", values="mean_ttft_ms")
     changes = each["slow host"] - each["as written"]
     difference = {d.metric: d for d in found.differences}["mean_ttft_ms"]
@@ -71,11 +74,35 @@ def test_one_run_claims_nothing(tmp_path: Path) -> None:
     trace.write_text("arrival_s,prompt_tokens,output_tokens\n" + "".join(f"{i},100,5\n" for i in range(30)))
     replayed = {**BASE, "workload": {"trace": {"csv": {"path": str(trace)}}}}
     for scenario, seeds in ((BASE, 1), (replayed, 3)):
-        found = sim.compare(scenario, seeds=seeds, jobs=1, variants=["slow host"])
+        found = sim.compare(scenario, seeds=seeds, jobs=1, variants=["slow host"], model_error=False)
         assert found.replications == 1
         assert all(d.better is None and d.low is None for d in found.differences)
         assert "beats" not in text_of(found)
         assert any("nothing is said of how sure" in note for note in found.notes)
+
+
+def test_a_difference_within_the_models_error_is_a_tie(tmp_path: Path) -> None:
+    """A GPU with 3% more bandwidth than the H100, whose profile may be 3.4% off in a decode step (one sigma)."""
+    folder = tmp_path / "h100-faster"
+    shutil.copytree(data_dir("hwprofiles") / "h100-sxm", folder)
+    facts = (folder / "device.yaml").read_text()
+    faster = facts.replace("name: h100-sxm", "name: h100-faster").replace(
+        "{value: 3350000000000", "{value: 3450000000000"
+    )
+    (folder / "device.yaml").write_text(faster)
+    variants = {"faster GPU": {"cluster": {"gpu": str(folder)}}, "slow host": BASE["variants"]["slow host"]}
+    scenario = {**BASE, "variants": variants}
+
+    def tpot(model_error: bool) -> dict[str, Difference]:
+        found = sim.compare(scenario, seeds=5, jobs=1, model_error=model_error)
+        return {d.variant: d for d in found.differences if d.metric == "mean_tpot_ms"}
+
+    sure, unsure = tpot(False), tpot(True)
+    assert sure["faster GPU"].better > 0.99
+    assert unsure["faster GPU"].better < 0.95
+    assert unsure["faster GPU"].change == sure["faster GPU"].change
+    # An error of one GPU's curves is the same for all variants on it, and cancels.
+    assert 1 - unsure["slow host"].better > 0.99
 
 
 def test_other_requests_are_said() -> None:

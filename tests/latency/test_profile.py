@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from sim import hardware, models
 from sim.errors import ModelError
 from sim.latency import EngineTiming, StepTimer, TimerContext, default_cudagraph_sizes, roofline
+from sim.latency.error import step_error
+from sim.latency.off import Off
 from sim.latency.profile import Profile
 from sim.models import BatchShape
 from sim.models.operations import Operation, token_operations
@@ -270,3 +272,21 @@ def test_experts_fill_tiles_and_load_partly_behind_computing() -> None:
     computing = 2 * weights * 3 / (0.57 * 989e12)
     moving = (2 * weights + 2 * (4096 + 14336)) * 2 / (0.867 * 3.35e12)
     assert roofline.roof(one(1), profile) == pytest.approx((computing**2 + moving**2) ** 0.5, rel=1e-6)
+
+
+def test_step_times_off_by_a_factor_keep_their_two_ways_equal() -> None:
+    """What `decode_run` says is what `step` says, also when both are wrong."""
+    context = TimerContext(models.load("llama-3.1-8b"), hardware.load("h100-sxm"))
+    plain, off = Profile().build(context), Off(prefill=1.25, decode=0.8).build(context)
+    gaps_s, first = off.decode_run(7, 900, 50)
+    shapes = [BatchShape((), 7, 900 + 7 * step, 7) for step in range(50)]
+    assert gaps_s == [off.step(shape).total_s for shape in shapes]
+    assert first.total_s == gaps_s[0] == plain.step(shapes[0]).total_s * 0.8
+    mixed = BatchShape(((100, 0),), 7, 900, 8)
+    assert off.step(mixed).total_s == plain.step(mixed).total_s * 1.25
+
+
+def test_the_error_of_a_profile_is_told_or_assumed() -> None:
+    told = step_error(hardware.load("h100-sxm"))
+    assert (told.prefill, told.decode) == (0.08, 0.034)
+    assert step_error(hardware.load("l4")) == (0.15, 0.15, "assumed: no run was compared with this profile")

@@ -18,6 +18,9 @@ def compare(
     seeds: Annotated[int, typer.Option(help="Repeat with so many seeds: only these say how sure a difference is.")] = 1,
     variant: Annotated[list[str], typer.Option(help="Only this variant; may be repeated.")] = [],  # noqa: B006
     set_: Set = [],  # noqa: B006
+    model_error: Annotated[
+        bool, typer.Option(help="With two seeds or more: run all again with step times as wrong as the profile may be.")
+    ] = True,
     out: Annotated[
         Path | None, typer.Option(help="Write comparison.json, runs.csv and comparison.png to this folder.")
     ] = None,
@@ -32,8 +35,9 @@ def compare(
     check_folder(out)
     with Progress("runs", shown=not quiet and sys.stderr.isatty()) as progress:
         found = run_variants(
-            *scenarios, variants=variant or None, seeds=seeds, overrides=set_, jobs=jobs, progress=progress.update
-        )
+            *scenarios, variants=variant or None, seeds=seeds, overrides=set_, model_error=model_error, jobs=jobs,
+            progress=progress.update,
+        )  # fmt: skip
     if out is not None:
         found.save(out)
     if quiet:
