@@ -17,6 +17,8 @@ _OTHER_NAMES = {
     "tp": "cluster.tensor_parallel",
     "pipeline_parallel_size": "cluster.pipeline_parallel",
     "pp": "cluster.pipeline_parallel",
+    "expert_parallel": "cluster.enable_expert_parallel",
+    "ep": "cluster.enable_expert_parallel",
     "interconnect": "cluster.network",
     "gpus_per_server": "cluster.gpus_per_node",
     "kv_cache_blocks": "engine.num_gpu_blocks_override",

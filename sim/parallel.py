@@ -14,6 +14,7 @@ from sim.latency import EngineTiming, TimerContext
 from sim.latency.pipeline import NO_HOP, PipelineTimer, Stage, hop
 from sim.latency.profile import Profile as ProfileLatency
 from sim.models import Model
+from sim.models.experts import ExpertShards
 from sim.models.stages import split_stages
 from sim.placement import check_group, check_groups, load_network, place
 from sim.scenario import Engine, Placement
@@ -31,6 +32,15 @@ def placed(cluster: Placement, profile: Profile, network_file: Callable[[str], s
     check_group(profile, cluster.tensor_parallel, "tensor_parallel")
     check_groups(profile, cluster.tensor_parallel, cluster.pipeline_parallel)
     return profile
+
+
+def expert_shards(cluster: Placement, model: Model, seed: int) -> ExpertShards | None:
+    """Where whole experts lie, None where each is cut; ModelError if they do not divide among the GPUs."""
+    if not cluster.enable_expert_parallel:
+        return None
+    shards = ExpertShards(cluster.tensor_parallel, cluster.expert_load, seed)
+    shards.check(model)
+    return shards if shards.ranks > 1 else None
 
 
 def split(cluster: Placement, model: Model) -> tuple[Model, ...]:

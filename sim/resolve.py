@@ -27,7 +27,7 @@ from sim.latency.first_use import FirstUse, first_use
 from sim.latency.profile import Profile
 from sim.lora import adapter_costs, adapter_room, refuse_with_lora, slots_bytes
 from sim.models import Model
-from sim.parallel import pipeline_timer, placed, refuse_in_a_pipeline, split, split_worst
+from sim.parallel import expert_shards, pipeline_timer, placed, refuse_in_a_pipeline, split, split_worst
 from sim.pipelining import PipelinedEngine
 from sim.placement import network_names
 from sim.scenario import SETTINGS_OF_SOME_BATCHINGS, Engine, Scenario
@@ -101,6 +101,8 @@ class Setup:
             timing=self.timing,
             adapters=adapters,
             lora_rank=lora.max_lora_rank if lora else 0,
+            experts=expert_shards(self.scenario.cluster, self.model, self.scenario.seed),
+            overlap_communication=self.scenario.cluster.overlap_communication,
         )
         if self.stages:
             return pipeline_timer(self.stages, self.scenario.latency, context)
@@ -112,7 +114,7 @@ class Setup:
             return DraftingTimer(timer, FlatDrafter(speculative.draft_token or 0.0, count))
         # The host's work is the model's; the drafter only launches.
         timing = replace(self.timing, host_step_s=0.0, host_seq_s=0.0, host_exposed_s=0.0, overlap=False)
-        drafting = replace(context, model=self.draft_model, timing=timing)
+        drafting = replace(context, model=self.draft_model, timing=timing, experts=None)
         return DraftingTimer(timer, ModelDrafter(self.scenario.latency.build(drafting), count))
 
     def pool(self, name: str = "") -> Pool:
@@ -242,6 +244,8 @@ def resolve(scenario: Scenario) -> Setup:
         profile = placed(scenario.cluster, profile, lambda name: _named_or_path(scenario, name, network_names()))
     with _at(scenario, "cluster.tensor_parallel"):
         model.check_tp(scenario.cluster.tensor_parallel)
+    with _at(scenario, "cluster.enable_expert_parallel"):
+        expert_shards(scenario.cluster, model, scenario.seed)
     with _at(scenario, "cluster.pipeline_parallel"):
         stages = split(scenario.cluster, model)
     with _at(scenario, "engine"):

@@ -40,6 +40,13 @@ class Placement(Section):
     """GPUs that share every layer of one copy."""
     pipeline_parallel: Count = 1
     """Stages that the layers of one copy are spread over, each on its own tensor_parallel GPUs."""
+    overlap_communication: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of the tensor-parallel collectives' time that runs behind matrix products (vLLM's async TP, SGLang's two
+    batches); your engine's, not known here."""
+    enable_expert_parallel: bool = False
+    """Put whole experts of a mixture on each GPU, instead of cutting every expert."""
+    expert_load: Annotated[Any, Choice("sim.expertload")] = "uniform"
+    """How evenly tokens spread over the experts; the busiest GPU sets the pace."""
     gpus_per_node: Count | None = None
     """GPUs of one machine; larger groups talk over the network. Default: the profile's."""
     gpus_per_island: Count | None = None

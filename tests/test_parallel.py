@@ -114,3 +114,24 @@ def test_vllms_names_are_understood() -> None:
 
 def test_a_network_of_ones_own() -> None:
     assert place(H100, network=load_network("ethernet-100g")).inter_node_bandwidth_bytes_per_s == 12.5e9
+
+
+def test_expert_parallelism_in_a_scenario() -> None:
+    """Qwen3-30B-A3B on four GPUs: skew costs time, and a dense model has nothing to spread."""
+    cluster = {"tensor_parallel": 4, "enable_expert_parallel": True}
+    said = [
+        scenario({**cluster, "expert_load": load}, model="qwen3-30b-a3b")
+        for load in ("uniform", {"zipf": {"exponent": 1}})
+    ]
+    even, skewed = (run(one).requests["e2e_s"].mean() for one in said)
+    assert even < skewed
+    with pytest.raises(ServecastError, match=r"cluster\.enable_expert_parallel: llama-3.1-70b has no experts"):
+        resolve(load(scenario({"tensor_parallel": 4, "enable_expert_parallel": True})))
+
+
+def test_hidden_communication_in_a_scenario() -> None:
+    plain, hidden = (
+        run(scenario({"tensor_parallel": 8, "overlap_communication": share})).summary["gpu_time"]["seconds"]
+        for share in (0, 0.9)
+    )
+    assert hidden["communication"] < 0.3 * plain["communication"]

@@ -82,7 +82,7 @@ class ProfileTimer:
         self._curves = Curves(context.profile)
         size = max(context.max_num_batched_tokens, context.max_num_seqs)
         counts = np.arange(1, size + 1, dtype=np.int64)
-        rows = list(token_operations(model, counts, tp, context.weight_dtype, context.kv_dtype))
+        rows = list(token_operations(model, counts, tp, context.weight_dtype, context.kv_dtype, context.experts))
         if context.adapters:
             rows += lora_operations(model, counts, context.adapters, context.lora_rank, tp)
         samples = list(sample_operations(model, counts, tp))
@@ -258,6 +258,9 @@ class ProfileTimer:
             if operation.kind in ("all_reduce", "all_gather"):
                 comm = comm + time
             outside = outside | beyond
+        if self._context.overlap_communication:
+            hidden = np.minimum(self._context.overlap_communication * comm, total - comm)
+            total, comm = total - hidden, comm - hidden
         return [0.0, *total.tolist()], [0.0, *comm.tolist()], [False, *outside.tolist()]
 
     def _sizes(self) -> tuple[int, ...]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from sim.hardware import Profile
+from sim.models.experts import ExpertShards
 from sim.models.model import Model
 from sim.models.shape import BatchShape
 
@@ -99,3 +100,7 @@ class TimerContext:
     """LoRA adapters in each step; every row is taken to belong to one of them."""
     lora_rank: int = 0
     """The rank that their slots have room for."""
+    experts: ExpertShards | None = None
+    """Whole experts on each GPU instead of a part of all."""
+    overlap_communication: float = 0.0
+    """The share of the all-reduces' time that hides behind the matrix products around them, if these take as long."""

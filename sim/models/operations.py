@@ -18,6 +18,7 @@ from sim.models.dtypes import (
     kv_bytes_per_element,
     weight_bytes_per_element,
 )
+from sim.models.experts import ExpertShards
 from sim.models.model import Model
 from sim.models.shape import BatchShape, attention_pairs
 
@@ -68,13 +69,20 @@ class Operation:
 
 
 def step_operations(
-    model: Model, shape: BatchShape, tp: int = 1, weight_dtype: str = "bf16", kv_dtype: str = "bf16"
+    model: Model,
+    shape: BatchShape,
+    tp: int = 1,
+    weight_dtype: str = "bf16",
+    kv_dtype: str = "bf16",
+    experts: ExpertShards | None = None,
 ) -> list[Operation]:
     """Every operation of one step of `shape` on one of `tp` GPUs, in the order of first use.
 
+    experts: where they are spread whole over the GPUs instead of being cut; then on the busiest GPU.
+
     Raises ModelError for an unknown dtype or a `tp` that does not divide the model.
     """
-    operations = list(token_operations(model, shape.tokens, tp, weight_dtype, kv_dtype))
+    operations = list(token_operations(model, shape.tokens, tp, weight_dtype, kv_dtype, experts))
     for new, context in shape.prefills:
         pairs = attention_pairs(new, context)
         operations.append(prefill_attention(model, new, context, pairs, tp, kv_dtype))
@@ -86,7 +94,12 @@ def step_operations(
 
 
 def token_operations(
-    model: Model, tokens: Amount, tp: int = 1, weight_dtype: str = "bf16", kv_dtype: str = "bf16"
+    model: Model,
+    tokens: Amount,
+    tp: int = 1,
+    weight_dtype: str = "bf16",
+    kv_dtype: str = "bf16",
+    experts: ExpertShards | None = None,
 ) -> Iterator[Operation]:
     """What depends on the number of rows alone: projections, MLP, norms, rotary, embedding, all-reduces."""
     model.check_tp(tp)
@@ -117,7 +130,7 @@ def token_operations(
     if model.dense_layers:
         yield from _mlp(model, "", model.dense_layers, tokens, model.intermediate // tp, weight_dtype)
     if model.moe_layers:
-        yield from _mixture(model, tokens, tp, weight_dtype)
+        yield from _mixture(model, tokens, tp, weight_dtype, experts)
     if tp > 1:
         yield _all_reduce("mlp_reduce", layers, tokens * hidden * act, tp)
 
@@ -216,22 +229,41 @@ def _mlp(model: Model, prefix: str, layers: int, tokens: Amount, width: int, wei
     yield gemm(prefix + "down", layers, tokens, model.hidden, width, weight_dtype)
 
 
-def _mixture(model: Model, tokens: Amount, tp: int, weight_dtype: str) -> Iterator[Operation]:
-    """Router, top-k, and every token through its experts, each cut along its width over the GPUs."""
+def _mixture(
+    model: Model, tokens: Amount, tp: int, weight_dtype: str, shards: ExpertShards | None
+) -> Iterator[Operation]:
+    """Router, top-k, and every token through its experts: each cut along its width, or whole ones on each GPU."""
     layers, picks, act = model.moe_layers, model.experts_per_token, ACTIVATION_BYTES
     width = model.expert_intermediate // tp
     ups = 2 if model.gated_mlp else 1
     yield gemm("router", layers, tokens, model.experts, model.hidden, "bf16")
     yield _elementwise("top_k", layers, tokens, read=model.experts * act, write=picks * 8)
-    yield _grouped(model, "experts_gate_up", tokens, ups * width, model.hidden, weight_dtype)
-    up = picks * width * act
-    yield _elementwise("experts_activation", layers, tokens, read=ups * up, write=up)
-    yield _grouped(model, "experts_down", tokens, model.hidden, width, weight_dtype)
-    rows = picks * model.hidden * act
-    yield _elementwise("experts_sum", layers, tokens, read=rows, write=model.hidden * act)
+    if shards is None:
+        yield _grouped(model, "experts_gate_up", tokens, ups * width, model.hidden, weight_dtype)
+        up = picks * width * act
+        yield _elementwise("experts_activation", layers, tokens, read=ups * up, write=up)
+        yield _grouped(model, "experts_down", tokens, model.hidden, width, weight_dtype)
+        rows = picks * model.hidden * act
+        yield _elementwise("experts_sum", layers, tokens, read=rows, write=model.hidden * act)
+    elif not shards.apart:
+        yield from expert_operations(model, tokens, weight_dtype, shards)
     if model.shared_expert_intermediate:
         shared = model.shared_expert_intermediate // tp
         yield from _mlp(model, "shared_", layers, tokens, shared, weight_dtype)
+
+
+def expert_operations(model: Model, tokens: Amount, weight_dtype: str, shards: ExpertShards) -> Iterator[Operation]:
+    """The whole experts of the busiest GPU, for batches of `tokens` tokens on all GPUs together."""
+    layers, act, hidden = model.moe_layers, ACTIVATION_BYTES, model.hidden
+    rows: Any = shards.busiest_picks(model, tokens)
+    own, width = model.experts // shards.ranks, model.expert_intermediate
+    ups = 2 if model.gated_mlp else 1
+    yield grouped_gemm("experts_gate_up", layers, rows, ups * width, hidden, own, 1, weight_dtype)
+    yield _elementwise("experts_activation", layers, rows, read=ups * width * act, write=width * act)
+    yield grouped_gemm("experts_down", layers, rows, hidden, width, own, 1, weight_dtype)
+    # What a GPU's experts made of a token is one row, however many of them it went to.
+    read, written = rows * (hidden * act), np.minimum(rows, tokens) * (hidden * act)
+    yield Operation("elementwise", "experts_sum", layers, 0, read, written, m=rows, n=2 * hidden * act)
 
 
 def gemm(name: str, times: int, m: Amount, n: int, k: int, weight_dtype: str) -> Operation:
