@@ -15,10 +15,11 @@ from sim.latency import StepTime
 from sim.plan import StepPlan
 from sim.request import Request
 
-STATUS = ("unfinished", "finished", "rejected", "cancelled", "timed_out")
+STATUS = ("unfinished", "finished", "rejected", "cancelled", "timed_out", "failed")
 """Names of the `status` codes: a request always is in exactly one of these states.
 
-Rejected: its prompt was too long; cancelled: its client gave up; timed out: the server gave up."""
+Rejected: its prompt was too long; cancelled: its client gave up; timed out: the server gave up; failed: its replica
+crashed, or there was none any more."""
 
 LIFE = ("serving", "loading", "down", "gone")
 """Names of the `state` codes of a replica's life: what its GPUs are held for, until it is gone."""
@@ -31,10 +32,11 @@ _REQUEST = np.dtype(
         ("arrival_s", "<f8"), ("scheduled_s", "<f8"), ("first_token_s", "<f8"), ("finish_s", "<f8"),
         ("prompt_tokens", "<i8"), ("output_tokens", "<i8"), ("generated_tokens", "<i8"),
         ("cached_tokens", "<i8"), ("recomputed_tokens", "<i8"), ("priority", "<i8"),
-        ("replica", "<i4"), ("preemptions", "<i4"), ("tenant", "<i4"), ("status", "<i1"), ("measured", "?"),
+        ("replica", "<i4"), ("preemptions", "<i4"), ("requeues", "<i4"), ("tenant", "<i4"),
+        ("status", "<i1"), ("measured", "?"),
     ]
 )  # fmt: skip
-_pack_request = struct.Struct("<4d6q3ib?").pack_into
+_pack_request = struct.Struct("<4d6q4ib?").pack_into
 
 _STEP = np.dtype(
     [
@@ -100,7 +102,7 @@ class RequestLog:
             request.arrival_s, request.scheduled_s, request.first_token_s, request.finish_s,
             request.prompt_tokens, request.output_tokens, request.generated_tokens,
             request.cached_tokens, request.recomputed_tokens, request.priority,
-            replica, request.preemptions, request.tenant, STATUS.index(status), request.measured,
+            replica, request.preemptions, request.requeues, request.tenant, STATUS.index(status), request.measured,
         )  # fmt: skip
 
     def columns(self) -> dict[str, NDArray[Any]]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Hashable
 from math import inf, nan
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sim.kvcache.paged import Block, CachedRun
@@ -29,10 +29,10 @@ class Request:
 
     __slots__ = (
         "adapter", "arrival_s", "block_keys", "blocks", "cached_tokens", "computed_tokens", "draft_tokens", "ends_as",
-        "finish_s", "first_token_s", "generated_tokens", "high_water_tokens", "id", "keyed_tokens", "last_token_s",
-        "lead", "measured", "output_name", "output_tokens", "patience_s", "pending_tokens", "predicted_tokens",
-        "preemptions", "priority", "private_run", "prompt_tokens", "queued_s", "recomputed_tokens", "scheduled_s",
-        "seat", "segments", "session", "tenant",
+        "finish_s", "first_token_s", "generated_tokens", "high_water_tokens", "holder", "id", "keyed_tokens",
+        "last_token_s", "lead", "measured", "output_name", "output_tokens", "patience_s", "pending_tokens",
+        "predicted_tokens", "preemptions", "priority", "private_run", "prompt_tokens", "queued_s",
+        "recomputed_tokens", "requeues", "scheduled_s", "seat", "segments", "session", "tenant",
     )  # fmt: skip
 
     def __init__(
@@ -74,6 +74,8 @@ class Request:
         self.recomputed_tokens = 0
         self.high_water_tokens = 0  # the most tokens ever computed before a preemption
         self.preemptions = 0
+        self.requeues = 0  # times that the replica which had it crashed
+        self.holder: Any = None  # who can give it up: the gateway, or a replica
         self.seat = -1  # rank of the latest admission; the running list is in this order
         self.lead = 0  # in the decode group: computed tokens minus the group's clock
         # KV content

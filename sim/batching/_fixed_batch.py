@@ -28,7 +28,7 @@ def start_batch(engine: Engine, plan: StepPlan, size: int, pad_prompts: bool) ->
     while engine.waiting and len(engine.running) < min(size, limits.max_num_seqs):
         request = engine.waiting.head
         free -= engine.kv.whole_blocks(request)
-        longest, total = max(longest, request.prompt_tokens), total + request.prompt_tokens
+        longest, total = max(longest, request.known_tokens), total + request.known_tokens
         rows = longest * (len(engine.running) + 1) if pad_prompts else total
         if engine.running and (free < 0 or rows > limits.token_budget):
             break
@@ -50,4 +50,4 @@ def decode_batch(engine: Engine, plan: StepPlan, pad_prompts: bool) -> None:
         return
     context = plan.decode_context_tokens + sum(chunk.computed_before + 1 for chunk in plan.chunks)
     longest = max(request.prompt_tokens for request in engine.running)
-    plan.padding_context_tokens = len(engine.running) * (longest + grown) - context
+    plan.padding_context_tokens = max(len(engine.running) * (longest + grown) - context, 0)  # less: one was sent on

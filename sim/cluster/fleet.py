@@ -43,7 +43,7 @@ class Candidates:
 class Fleet:
     """Replicas by their index, and what each of them did with its GPUs' time: loading, serving, down.
 
-    A replica is made once, by `make(index, pool)`, and keeps its index when it is gone.
+    A replica is made once, by `make(index, pool)`, and keeps its index when it restarts and when it is gone.
     """
 
     def __init__(self, pools: Iterable[Pool], make: Callable[[int, Pool], Replica]) -> None:
@@ -52,16 +52,15 @@ class Fleet:
         self.pool_of: list[int] = []
         self.serving = {pool.model: Candidates() for pool in self.pools}
         """Who takes requests, for each model."""
+        self.counters = {"crashes": 0, "requeued": 0}
         self._make = make
         self._states: list[tuple[int, int, float]] = []  # replica, what it does from then on, when
 
-    def start(self, pool: int, now_s: float) -> Replica:
-        """A new replica that serves from now on."""
+    def add(self, pool: int) -> Replica:
+        """One replica more, which does nothing yet."""
         replica = self._make(len(self.replicas), self.pools[pool])
         self.replicas.append(replica)
         self.pool_of.append(pool)
-        self.note(replica, "serving", now_s)
-        self.serving[self.pools[pool].model].join(replica)
         return replica
 
     def note(self, replica: Replica, state: str, now_s: float) -> None:

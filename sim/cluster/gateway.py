@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from math import inf, isnan, nan
 
 import simpy
 
-from sim.cluster.clock import ARRIVAL_ORDER, At
-from sim.cluster.fleet import Fleet
+from sim.cluster.clock import ANSWERED_ORDER, ARRIVAL_ORDER, At
+from sim.cluster.fleet import Candidates, Fleet
 from sim.cluster.giving_up import GivingUp
 from sim.cluster.replica import Replica
 from sim.request import Request
@@ -17,21 +18,30 @@ Leave = Callable[[Request, int, str, float], None]
 
 
 class Gateway:
-    """Routes requests to replicas; those whose prompt no replica could ever serve are rejected."""
+    """Routes requests to replicas; those whose prompt no replica could ever serve are rejected.
+
+    While no replica takes requests they wait here, `most_held` at the most, and go on in the order of their arrival
+    when one joins. Requests of a replica that crashed are sent on to others, up to `most_requeues` times each, with
+    the tokens that they have: clients read one stream, in which the crash is a long gap. They fail if that is 0.
+    """
 
     def __init__(
-        self, env: simpy.Environment, fleet: Fleet, choosers: Sequence[Choose], giving_up: GivingUp | None, leave: Leave
-    ) -> None:
+        self, env: simpy.Environment, fleet: Fleet, ways: Sequence[tuple[Candidates, Choose]],
+        giving_up: GivingUp | None, leave: Leave, most_requeues: float = inf, most_held: float = inf,
+    ) -> None:  # fmt: skip
         self._env = env
         self._fleet = fleet
-        self._choosers = choosers  # by the tenant of a request
+        self._ways = ways  # by the tenant of a request: who may serve it, and how one of them is chosen
         self._giving_up = giving_up
         self._leave = leave
+        self._most_requeues = most_requeues
+        self._most_held = most_held
+        self._held: dict[Request, None] = {}
         overheads = [pool.request_overhead_s for pool in fleet.pools]
         self.delay_s = min(overheads)
         """What all pools take between a request's sending and its queue. A router sees the state after it."""
         self._further_s = {pool.name: pool.request_overhead_s - self.delay_s for pool in fleet.pools}
-        self._longest = max(replica.engine.longest_prompt for replica in fleet.replicas)
+        self._longest = max(pool.make_engine().longest_prompt for pool in fleet.pools)
         self._same_way = max(overheads) == self.delay_s
 
     def arrive(self, request: Request) -> None:
@@ -39,22 +49,101 @@ class Gateway:
         if request.prompt_tokens > self._longest:
             self._leave(request, -1, "rejected", self._env.now)
             return
-        replica = self._fleet.replicas[self._choosers[request.tenant](request).index]
+        self._route(request)
+
+    def lost(self, replica: Replica, requests: list[Request]) -> None:
+        """A replica has crashed that had these."""
+        now_s = self._env.now
+        again = [request for request in requests if request.requeues <= self._most_requeues]
+        for request in requests:
+            request.holder = self
+            if request.requeues > self._most_requeues:
+                self._end(request, "failed", replica.index)
+        if again:
+            self._fleet.counters["requeued"] += len(again)
+            event = At(self._env, now_s + self.delay_s, ANSWERED_ORDER)
+            event.callbacks.append(partial(self._send_on, again))
+
+    def release(self, _replica: Replica | None = None) -> None:
+        """A replica has joined: those that waited go on."""
+        held, self._held = sorted(self._held, key=lambda request: (request.arrival_s, request.id)), {}
+        for request in held:
+            self._route(request)
+
+    def despair(self) -> bool:
+        """Nothing will ever happen any more: what waits here fails. False if nothing does."""
+        held, self._held = self._held, {}
+        for request in held:
+            self._end(request, "failed")
+        return bool(held)
+
+    @property
+    def held_requests(self) -> int:
+        """How many wait here, because no replica takes any."""
+        return len(self._held)
+
+    def give_up(self, request: Request, status: str, on_arrival: bool = False) -> None:
+        """Drop a request that waits here, or is on its way from one replica to another."""
+        if isnan(request.finish_s):
+            self._held.pop(request, None)
+            self._end(request, status)
+
+    def _end(self, request: Request, status: str, replica: int = -1) -> None:
+        request.finish_s = self._env.now
+        if request.first_token_s > request.finish_s:  # it was under way to its client
+            request.first_token_s = nan
+        self._leave(request, replica, status, request.finish_s)
+
+    def _send_on(self, requests: list[Request], _event: simpy.Event) -> None:
+        for request in requests:
+            if isnan(request.finish_s):
+                self._route(request, after_steps=True)
+
+    def _route(self, request: Request, after_steps: bool = False) -> None:
+        candidates, choose = self._ways[request.tenant]
+        if not candidates.members:
+            self._hold(request)
+            return
+        replica = self._fleet.replicas[choose(request).index]
         further_s = 0.0 if self._same_way else self._further_s[replica.pool]
         if further_s:
-            event = At(self._env, self._env.now + further_s, ARRIVAL_ORDER)
-            event.callbacks.append(partial(self._hand_over, request, replica))
+            order = ANSWERED_ORDER if after_steps else ARRIVAL_ORDER
+            event = At(self._env, self._env.now + further_s, order)
+            event.callbacks.append(partial(self._hand_over, request, replica, after_steps))
         else:
-            self._hand_over(request, replica)
+            self._hand_over(request, replica, after_steps)
 
-    def _hand_over(self, request: Request, replica: Replica, _event: simpy.Event | None = None) -> None:
-        if not replica.engine.accepts(request):
-            self._leave(request, -1, "rejected", self._env.now)
+    def _hold(self, request: Request) -> None:
+        if len(self._held) >= self._most_held:
+            self._end(request, "failed")
+            return
+        self._held[request] = None
+        self._is_with(self, request)
+
+    def _hand_over(
+        self, request: Request, replica: Replica, after_steps: bool, _event: simpy.Event | None = None
+    ) -> None:
+        if not isnan(request.finish_s):
+            return  # given up on the way
+        if not replica.accepting:
+            self._route(request, after_steps)
+            return
+        if request.known_tokens > replica.engine.longest_prompt:
+            if request.requeues:
+                self._end(request, "failed")
+            else:
+                self._leave(request, -1, "rejected", self._env.now)
             return
         room = replica.engine.limits.max_model_len - request.prompt_tokens
         if request.output_tokens > room:
             request.output_tokens = room
             request.ends_as = "finished"  # cut short before its client has read enough
-        replica.deliver(request)
-        if self._giving_up is not None:
-            self._giving_up.watch(request, replica)
+        replica.deliver(request, after_steps)
+        self._is_with(replica, request)
+
+    def _is_with(self, holder: "Gateway | Replica", request: Request) -> None:
+        """Who must know should the request be given up."""
+        known = request.holder is not None
+        request.holder = holder
+        if self._giving_up is not None and not known:
+            self._giving_up.watch(self._env, request)

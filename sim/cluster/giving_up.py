@@ -7,38 +7,39 @@ from math import inf, isnan
 import simpy
 
 from sim.cluster.clock import ARRIVAL_ORDER, At
-from sim.cluster.replica import Replica
 from sim.request import Request
 
 
 @dataclass(frozen=True)
 class GivingUp:
-    """Watches requests from when a replica has them.
+    """Watches requests from when the server has them: a replica, or the gateway while none takes any.
 
     A client gives up `patience_s` after it sent its request, the server `request_timeout_s` after it had it, or
-    `queue_timeout_s` after that if no step has begun for it by then. All are infinite where nobody does.
+    `queue_timeout_s` after that if no step has begun for it by then. All are infinite where nobody does. A crash
+    changes none of these times.
     """
 
     request_timeout_s: float = inf
     queue_timeout_s: float = inf
 
-    def watch(self, request: Request, replica: Replica) -> None:
-        """Let the replica drop the request in time; at a step's end at the earliest, if it runs."""
-        env = replica.env
+    def watch(self, env: simpy.Environment, request: Request) -> None:
+        """Let whoever holds the request drop it in time; a replica at a step's end at the earliest, if it runs."""
         given_up_s = request.arrival_s + request.patience_s
         if given_up_s <= env.now:  # on the way here
-            replica.give_up(request, "cancelled", on_arrival=True)
+            request.holder.give_up(request, "cancelled", on_arrival=True)
             return
-        self._at(given_up_s, request, replica, "cancelled")
-        self._at(env.now + self.request_timeout_s, request, replica, "timed_out")
-        self._at(env.now + self.queue_timeout_s, request, replica, "timed_out", only_waiting=True)
+        self._at(env, given_up_s, request, "cancelled")
+        self._at(env, env.now + self.request_timeout_s, request, "timed_out")
+        self._at(env, env.now + self.queue_timeout_s, request, "timed_out", only_waiting=True)
 
-    def _at(self, time_s: float, request: Request, replica: Replica, status: str, only_waiting: bool = False) -> None:
+    def _at(
+        self, env: simpy.Environment, time_s: float, request: Request, status: str, only_waiting: bool = False
+    ) -> None:
         if time_s < inf:
-            event = At(replica.env, time_s, ARRIVAL_ORDER)
-            event.callbacks.append(partial(_give_up, request, replica, status, only_waiting))
+            event = At(env, time_s, ARRIVAL_ORDER)
+            event.callbacks.append(partial(_give_up, request, status, only_waiting))
 
 
-def _give_up(request: Request, replica: Replica, status: str, only_waiting: bool, _event: simpy.Event) -> None:
+def _give_up(request: Request, status: str, only_waiting: bool, _event: simpy.Event) -> None:
     if not (only_waiting and not isnan(request.scheduled_s)):
-        replica.give_up(request, status)
+        request.holder.give_up(request, status)

@@ -22,12 +22,12 @@ class LoraReplica(Replica):
         self.costs = pool.adapter_costs
 
     def _launch(self, start_s: float, plan: StepPlan) -> Any:
-        self.timer = self.costs.timer(self.engine.step_adapters)
+        self.timer = self._paced(self.costs.timer(self.engine.step_adapters))
         return super()._launch(start_s, plan)
 
     def _decode(self, start_s: float, plan: StepPlan, steps: int, before: Any) -> Generator[simpy.Event, None, Any]:
-        self.timer = self.costs.timer(self.engine.step_adapters)
+        self.timer = self._paced(self.costs.timer(self.engine.step_adapters))
         return super()._decode(start_s, plan, steps, before)
 
     def _transfer_s(self) -> float:
-        return super()._transfer_s() + self.costs.load_s(self.engine.slots.begin_step())
+        return super()._transfer_s() + self.costs.load_s(self.engine.slots.begin_step()) * self._slow[1]

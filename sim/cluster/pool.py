@@ -25,6 +25,7 @@ class Pool:
     them. `host_link` is needed by a KV cache that moves blocks to the host's memory. `decide_ahead` is asynchronous
     scheduling: a step is decided while the one before it is under way. `make_first_use` says what a fresh replica
     still has to compile. `adapter_costs` are for engines that take LoRA adapters, which requests that want some need.
+    One that starts or restarts during the run serves `cold_start_s` later.
     """
 
     make_engine: Callable[[], Engine]
@@ -39,6 +40,7 @@ class Pool:
     host_link: HostLink | None = None
     make_first_use: Callable[[], FirstUse | None] = nothing_to_compile
     adapter_costs: AdapterCosts | None = None
+    cold_start_s: float = 0.0
 
     def __post_init__(self) -> None:
         if self.decide_ahead and not getattr(self.make_engine().batching, "decides_ahead", False):

@@ -5,6 +5,9 @@ could change them, that event is moved to the end of the step that is then runni
 
 With asynchronous scheduling the next step is decided when the one before the running step has ended, so that
 one step more lies between a request's arrival and its first one.
+
+A replica that drains or crashes stops at the end of the step under way, of the last one if a further one has been
+decided; a crash costs no step its tokens.
 """
 
 from bisect import bisect_left, bisect_right
@@ -18,7 +21,11 @@ import simpy
 
 from sim.cluster.arrivals import Forecast
 from sim.cluster.clock import REPLICA_ORDER, WAKE_ORDER, At, succeed_at
+from sim.cluster.lost import take_back
 from sim.cluster.pool import Pool
+from sim.engine import Engine
+from sim.latency import StepTimer
+from sim.latency.slowed import SlowedTimer
 from sim.plan import StepPlan
 from sim.record import GapLog, KVUse, StepLog
 from sim.request import Request
@@ -54,8 +61,12 @@ def _nobody_watches(_: "Replica") -> None:
     """What happens when the load changes, as long as no router wants to know."""
 
 
+def _nobody_misses(_: "Replica", _lost: list[Request]) -> None:
+    """What happens when a replica stops that nobody stopped."""
+
+
 class Replica:
-    """An engine on its GPUs, in virtual time."""
+    """An engine on its GPUs, in virtual time; it serves from `begin` until it has stopped."""
 
     def __init__(
         self, env: simpy.Environment, index: int, pool: Pool, *, gaps: GapLog,
@@ -64,7 +75,9 @@ class Replica:
         self.env = env
         self.index = index
         self.pool = pool.name
+        self.kind = pool
         self.engine = pool.make_engine()
+        self.retired: list[Engine] = []  # engines that crashed
         self.timer = pool.timer
         self.gaps = gaps
         self.log = StepLog(index)
@@ -81,6 +94,10 @@ class Replica:
         self.outstanding_requests = 0
         self.outstanding_tokens = 0
         self.load_changed: Callable[[Replica], None] = _nobody_watches
+        self.stopped: Callable[[Replica, list[Request]], None] = _nobody_misses
+        """Told when it serves no more, with the requests that it leaves."""
+        self._stopping: str | None = None  # "drain" or "crash"
+        self._slow = (1.0, 1.0)  # how many times as long steps take, and what goes over links
         self._step_s = inf  # duration of the latest decode step, to guess how many fit into a time
         self._decoded_s = -inf  # end of the latest step in which the decode group got a token
         self._stalled: list[tuple[float, int]] = []  # measured members whose last token is older: when, how many
@@ -88,17 +105,53 @@ class Replica:
         self._given_up: list[tuple[Request, str]] = []  # to be dropped before the next step is decided
         self._idle: simpy.Event | None = None
         self._run: _Run | None = None
-        env.process(self._serve())
 
-    def deliver(self, request: Request) -> None:
-        """Hand over an arriving request."""
+    def begin(self) -> None:
+        """Serve from now on, with an engine that holds nothing."""
+        self._stopping = None
+        self._decoded_s, self._stalled, self._held_since = -inf, [], None
+        self._idle = self.env.event()
+        self.env.process(self._serve(self._idle))
+
+    def drain(self) -> None:
+        """Stop when all requests that are here are done."""
+        self._stop("drain")
+
+    def crash(self) -> None:
+        """Stop, and leave the requests that are here to others."""
+        self._stop("crash")
+
+    def _stop(self, how: str) -> None:
+        self._stopping = how
+        self._change()
+
+    def _change(self, step_reached: Callable[..., int] = bisect_left) -> None:
+        """Something has come up that the next step's decision must see."""
+        if self._idle is not None:
+            self._wake(self._idle)
+        elif self._run is not None:
+            self._cut_short(self._run, step_reached)
+
+    def pace(self, steps: float, links: float) -> None:
+        """From the next step that is decided on, steps and what goes over links take so many times as long."""
+        self._slow = (steps, links)
+        self.timer = self._paced(self.kind.timer)
+        if self._run is not None:
+            self._cut_short(self._run, bisect_left)
+
+    def _paced(self, timer: StepTimer) -> StepTimer:
+        """The timer at the pace of now."""
+        return timer if self._slow == (1.0, 1.0) else SlowedTimer(timer, *self._slow)
+
+    def deliver(self, request: Request, after_steps: bool = False) -> None:
+        """Hand over an arriving request; `after_steps` when it comes after all steps that end at the same time."""
         self._count(request, 1)
         request.queued_s = self.env.now
         may_disturb = self.engine.add(request)
         if self._idle is not None:
             self._wake(self._idle)
         elif may_disturb and self._run is not None:
-            self._cut_short(self._run, self._step_reached)
+            self._cut_short(self._run, bisect_right if after_steps else self._step_reached)
 
     def give_up(self, request: Request, status: str, on_arrival: bool = False) -> None:
         """Drop a request before the next step is decided, unless its last token is there or under way then.
@@ -107,10 +160,7 @@ class Replica:
         """
         if isnan(request.finish_s):
             self._given_up.append((request, status))
-            if self._idle is not None:
-                self._wake(self._idle)
-            elif self._run is not None:
-                self._cut_short(self._run, self._step_reached if on_arrival else bisect_left)
+            self._change(self._step_reached if on_arrival else bisect_left)
 
     def _count(self, request: Request, come: int) -> None:
         """One request more, or less."""
@@ -136,22 +186,25 @@ class Replica:
         """How many steps of a run are decided before a request that arrives at that time is seen."""
         return self._step_reached(ends_s, time_s, 1 - self.ahead) + self.ahead
 
-    def _serve(self) -> Generator[simpy.Event, None, None]:
+    def _serve(self, begun: simpy.Event) -> Generator[simpy.Event, None, None]:
+        yield begun
         engine = self.engine
         flight: _Flight | None = None
         preempted: list[Request] = []  # by a plan that came out empty
         while True:
             self._drop_given_up()
-            if engine.is_idle:
-                if flight is not None:  # all that ran in it were given up
+            crashed = self._stopping == "crash"
+            if engine.is_idle or crashed:
+                if flight is not None:  # all that ran in it were given up, or will be lost
                     yield from self._land(flight)
                     flight = None
                     continue
+                if self._stopping is not None:
+                    self.stopped(self, self._lose() if crashed else [])
+                    return
                 self._idle = self.env.event()
                 yield self._idle
-                self._drop_given_up()
-                if engine.is_idle:
-                    continue
+                continue
             plan = engine.schedule()
             if plan.hold is not None and flight is None:
                 held = yield from self._hold_back(*plan.hold)
@@ -201,6 +254,17 @@ class Replica:
             self._count(request, -1)
             self.on_end(request, self.index, status)
 
+    def _lose(self) -> list[Request]:
+        """The requests that were here, for others to serve; a fresh engine takes the old one's place."""
+        lost, answered = take_back(self.engine, self._decoded_s)
+        for request in answered:
+            request.finish_s = self.env.now
+            self.on_end(request, self.index, request.ends_as)
+        self.retired.append(self.engine)
+        self.engine, self.first_use = self.kind.make_engine(), self.kind.make_first_use()
+        self.outstanding_requests = self.outstanding_tokens = 0
+        return lost
+
     def _hold_back(self, request: Request, delay_s: float) -> Generator[simpy.Event, None, StepPlan | None]:
         """Wait until the engine has a plan, which it has when `request` has waited `delay_s` in the queue.
 
@@ -216,7 +280,7 @@ class Replica:
             alarm.callbacks.append(partial(self._wake, idle))
             yield idle
             self._drop_given_up()
-            if self.engine.is_idle:
+            if self.engine.is_idle or self._stopping == "crash":
                 self._held_since = None
                 return None
             plan = self.engine.schedule()
@@ -282,7 +346,7 @@ class Replica:
         transfers = self.engine.kv.transfers
         if transfers is None or self.host_link is None:
             return 0.0
-        return self.host_link.seconds(transfers.begin_step())
+        return self.host_link.seconds(transfers.begin_step()) * self._slow[1]
 
     def _count_gaps(self, end_s: float, gap_s: float, decoding: int) -> None:
         """Note the gaps that end with a decode step; the last token of a stalled member lies longer back."""

@@ -6,16 +6,20 @@ from math import inf
 import numpy as np
 import simpy
 
+from sim.adapting import LoraEngine
 from sim.cluster.arrivals import Forecast, make_requests, open_arrivals
+from sim.cluster.faults import start_faults
 from sim.cluster.fleet import Fleet
 from sim.cluster.gateway import Gateway
 from sim.cluster.giving_up import GivingUp
+from sim.cluster.lifecycle import Lifecycle
 from sim.cluster.loops import Loops
 from sim.cluster.lora_replica import LoraReplica
 from sim.cluster.pipelined_replica import PipelinedReplica
 from sim.cluster.pool import Pool
 from sim.cluster.replica import Replica
 from sim.errors import ServecastError
+from sim.faults import Fault
 from sim.latency.pipeline import PipelineTimer
 from sim.record import GapLog, Record, RequestLog, step_columns
 from sim.request import Request
@@ -38,6 +42,9 @@ def simulate(
     cooldown_s: float = 0.0,
     request_timeout_s: float | None = None,
     queue_timeout_s: float | None = None,
+    faults: Sequence[Fault] = (),
+    most_requeues: int | None = None,
+    most_held: int | None = None,
     fast_forward: bool = True,
     progress: Callable[[int, int], None] | None = None,
 ) -> Record:
@@ -47,6 +54,8 @@ def simulate(
     Requests sent in the first `warmup_s`, or in the last `cooldown_s` before the last one is sent (where turns wait
     for answers: before the last session starts), are served but not measured. The server gives a request up
     `request_timeout_s` after a replica got it, or `queue_timeout_s` after that if no step has begun for it.
+    `faults` happen to the replicas; a request whose replica crashes is sent on `most_requeues` times, then it fails
+    (None: always sent on, 0: never). While no replica takes requests, `most_held` of them wait at the gateway.
     `fast_forward` off simulates every step on its own; the tables must come out the same.
     `progress` is called with (requests done, requests) now and then. Raises ServecastError when a
     request can never be served, or when a cool-down is asked of a closed loop, whose last arrival
@@ -61,6 +70,10 @@ def simulate(
     env = simpy.Environment()
     log, gaps = RequestLog(len(table)), GapLog()
     left = 0
+    loops: Loops | None = None
+
+    def not_sent() -> int:
+        return 0 if loops is None else loops.not_sent
 
     def leave(request: Request, replica: int, status: str, now_s: float) -> None:
         nonlocal left
@@ -88,29 +101,35 @@ def simulate(
         )  # fmt: skip
 
     fleet = Fleet(pools, make)
+    lifecycle = Lifecycle(env, fleet, lambda replica, lost: gateway.lost(replica, lost))
+    start_faults(faults, lifecycle, seed, is_over=lambda: left + not_sent() == len(table))
     for index, pool in enumerate(pools):
         for _ in range(pool.replicas):
-            fleet.start(index, env.now)
+            lifecycle.start(index)
     routers = {
         model: router.start(stream(seed, f"router.{model}" if model else "router"), candidates)
         for model, candidates in fleet.serving.items()
     }
-    choosers = [routers[model] for model in models or [pools[0].model] * len(table.tenants)]
-    gateway = Gateway(env, fleet, choosers, _giving_up(table, request_timeout_s, queue_timeout_s), leave)
+    asked = models or [pools[0].model] * len(table.tenants)
+    ways = [(fleet.serving[model], routers[model]) for model in asked]
+    giving_up = _giving_up(table, request_timeout_s, queue_timeout_s)
+    limits = (inf if most is None else most for most in (most_requeues, most_held))
+    gateway = Gateway(env, fleet, ways, giving_up, leave, *limits)
+    lifecycle.on_ready.append(gateway.release)
 
     requests = make_requests(table, warmup_s, cooldown_s)
     if table.adapter is not None:
         requests = adapted(requests, table)
-    loops: Loops | None = None
     if table.waits:
         until_s = float(table.arrival_s[-1]) - cooldown_s if cooldown_s else inf
         loops = Loops(env, requests, table, gateway.arrive, gateway.delay_s, forecast, warmup_s, until_s)
     else:
         open_arrivals(env, requests, gateway.arrive, gateway.delay_s, forecast)
     env.run()
-    not_sent = 0 if loops is None else loops.not_sent
-    if left + not_sent != len(table):
-        raise AssertionError(f"INV-1: {len(table)} requests, of which {left} left and {not_sent} were never sent")
+    while gateway.despair():  # users of a closed loop may send more then
+        env.run()
+    if left + not_sent() != len(table):
+        raise AssertionError(f"INV-1: {len(table)} requests, of which {left} left and {not_sent()} were never sent")
     for replica in fleet.replicas:
         replica.engine.check()
 
@@ -138,7 +157,8 @@ def simulate(
         counters={
             "engine_steps": sum(replica.log.engine_steps for replica in fleet.replicas),
             "step_rows": len(steps["end_s"]),
-            "requests_not_sent": not_sent,
+            "requests_not_sent": not_sent(),
+            **(fleet.counters if faults else {}),
             **_transfers(fleet.replicas),
             **_loads(fleet.replicas),
         },
@@ -156,18 +176,19 @@ def _giving_up(table: RequestTable, request_timeout_s: float | None, queue_timeo
 def _transfers(fleet: list[Replica]) -> dict[str, int]:
     """Tokens whose KV moved between GPUs and hosts, by the reason; nothing where that cannot be."""
     totals: dict[str, int] = {}
-    for replica in fleet:
-        if replica.engine.kv.transfers is None:
+    for engine in (engine for replica in fleet for engine in (*replica.retired, replica.engine)):
+        if engine.kv.transfers is None:
             continue
-        for name, count in replica.engine.kv.transfers.totals().items():
+        for name, count in engine.kv.transfers.totals().items():
             if name.endswith("_blocks"):  # whole blocks are moved, and pools may have blocks of their own size
-                name, count = name.replace("_blocks", "_tokens"), count * replica.engine.limits.block_size
+                name, count = name.replace("_blocks", "_tokens"), count * engine.limits.block_size
             totals[name] = totals.get(name, 0) + count
     return totals
 
 
 def _loads(fleet: list[Replica]) -> dict[str, int]:
     """LoRA adapters that were loaded; nothing where there are none."""
-    loads = [replica.engine.slots.totals for replica in fleet if isinstance(replica, LoraReplica)]
+    engines = [engine for replica in fleet for engine in (*replica.retired, replica.engine)]
+    loads = [engine.slots.totals for engine in engines if isinstance(engine, LoraEngine)]
     names = {"adapter_loads": "to_gpu", "adapter_disk_loads": "from_disk"}
     return {name: sum(getattr(one, field) for one in loads) for name, field in names.items() if loads}
