@@ -48,6 +48,9 @@ def measure(
         models=cluster.models(table.tenants),
         request_timeout_s=said.cluster.request_timeout,
         queue_timeout_s=said.cluster.queue_timeout,
+        faults=said.cluster.faults,
+        most_requeues=said.cluster.max_requeues if said.cluster.on_crash == "requeue" else 0,
+        most_held=said.cluster.max_gateway_queue,
         warmup_s=said.measure.warmup,
         cooldown_s=said.measure.cooldown,
         fast_forward=fast_forward,
@@ -278,7 +281,10 @@ def _left_out(table: RequestTable, requests: Columns, cluster: Cluster) -> list[
         asked = np.minimum(asked, table.cancel_after_tokens)
     truncated = int(np.sum(kept & (requests["output_tokens"] < asked[requests["id"]])))
     given_up = {name: int(np.sum(requests["status"] == name)) for name in ("cancelled", "timed_out")}
+    failed = int(np.sum(requests["status"] == "failed"))
     found = []
+    if failed:
+        found.append(f"{failed} requests failed: their replica crashed, or there was none any more")
     if any(given_up.values()):
         found.append(
             f"{given_up['cancelled']} requests were cancelled by their clients and {given_up['timed_out']} timed out "
@@ -300,7 +306,7 @@ def _not_sent(record: Record) -> str:
     count = record.counters["requests_not_sent"]
     if not count:
         return ""
-    return f"{count} requests were never sent: a turn before them was rejected, cancelled or timed out"
+    return f"{count} requests were never sent: a turn before them was rejected, cancelled or timed out, or failed"
 
 
 def _ebbing(requests: Columns, context: RunContext) -> str:

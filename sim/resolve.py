@@ -133,6 +133,9 @@ class Setup:
             host_link=self.host_link,
             make_first_use=self.make_first_use,
             adapter_costs=self.adapter_costs,
+            cold_start_s=cluster.cold_start.seconds(
+                self.memory.weight_bytes, self.gpus_per_replica, self.host_link.bytes_per_s
+            ),
         )
 
     def make_engine(self) -> Replica:

@@ -20,6 +20,7 @@ from pydantic import (
 
 from sim import document, layering
 from sim.choice import Choice, nearest
+from sim.cold_start import ColdStart
 from sim.document import Document
 from sim.engineparts import KVOffload, Lora, Speculative
 from sim.errors import ScenarioError
@@ -58,6 +59,8 @@ class Placement(Section):
     """Network cards of a node, shared evenly by its GPUs; default: the profile's, mostly one for each GPU."""
     gpu_price_per_hour: Annotated[float, Field(ge=0)] | None = None
     """US dollars for one GPU for one hour; default: the profile's price, if it has one."""
+    cold_start: ColdStart = ColdStart()
+    """How long a replica that starts during the run takes to serve; those at the start are there already."""
 
 
 def _dtype(value: Any) -> Any:
@@ -174,6 +177,14 @@ class Cluster(Placement):
     """The server gives up a request that has not finished so long after a replica got it; default: never."""
     queue_timeout: Annotated[Seconds, Field(gt=0)] | None = None
     """The server gives up a request that no step has begun for by then; default: never."""
+    faults: tuple[Annotated[Any, Choice("sim.faults")], ...] = ()
+    """What goes wrong, and when."""
+    on_crash: Literal["requeue", "fail"] = "requeue"
+    """A crashed replica's requests: others go on with them, from the tokens that their clients have; or they fail."""
+    max_requeues: Count = 10
+    """A request that has lost so many replicas, and loses one more, fails."""
+    max_gateway_queue: Annotated[int, Field(ge=0)] | None = None
+    """Most requests that wait while no replica takes any, further ones fail; default: no limit."""
     pools: dict[str, Pool] = Field(default={})
     """Replicas of several kinds, by name; what a pool leaves out is as said here. Default: one kind."""
 

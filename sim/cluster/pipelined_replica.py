@@ -3,7 +3,8 @@
 Batches go through the stages in order. A stage's GPU begins with a batch when it is done with the one before, the
 batch has come from the stage before, and the stage's worker has prepared it. All of that is known as soon as a batch
 is scheduled, so the process only waits for the last stage. Like vLLM's engine core, it schedules until the pipeline is
-full or nothing can be scheduled, and then waits for the oldest batch, whoever may arrive meanwhile.
+full or nothing can be scheduled, and then waits for the oldest batch, whoever may arrive meanwhile. A crash waits for
+all that are under way.
 """
 
 from collections import deque
@@ -14,7 +15,7 @@ import simpy
 
 from sim.cluster.clock import REPLICA_ORDER, At
 from sim.cluster.replica import Replica
-from sim.latency import StepTime
+from sim.latency import StepTime, StepTimer
 from sim.latency.pipeline import PipelineTimer
 from sim.pipelining import PipelinedEngine
 from sim.plan import StepPlan
@@ -42,17 +43,27 @@ class PipelinedReplica(Replica):
         self._host_free_s = [0.0] * stages
         self._returned_s = 0.0  # when the latest batch will have returned
 
-    def _serve(self) -> Generator[simpy.Event, None, None]:
+    def _paced(self, timer: StepTimer) -> StepTimer:
+        """The stages at the pace of now."""
+        assert isinstance(timer, PipelineTimer)
+        return timer if self._slow == (1.0, 1.0) else timer.slowed(*self._slow)
+
+    def _serve(self, begun: simpy.Event) -> Generator[simpy.Event, None, None]:
+        yield begun
         engine = self.engine
         under_way: deque[_Batch] = deque()
         preempted: list[Request] = []  # by a plan that came out empty
         while True:
             self._drop_given_up()
-            if engine.is_idle and not under_way:
+            crashed = self._stopping == "crash"
+            if (engine.is_idle or crashed) and not under_way:
+                if self._stopping is not None:
+                    self.stopped(self, self._lose() if crashed else [])
+                    return
                 self._idle = self.env.event()
                 yield self._idle
                 continue
-            if len(under_way) < len(self.timer.stages) and not engine.is_idle:
+            if len(under_way) < len(self.timer.stages) and not engine.is_idle and not crashed:
                 plan = engine.schedule()
                 plan.preempted[:0] = preempted
                 preempted = plan.preempted if plan.is_empty else []

@@ -1,11 +1,12 @@
 """A forward pass in stages: what each stage takes, and what lies between them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from sim.hardware import Profile
 from sim.latency.collectives import collective_s, link_between
 from sim.latency.protocol import EngineTiming, StepTime, StepTimer
+from sim.latency.slowed import SlowedTimer
 from sim.models.dtypes import ACTIVATION_BYTES
 from sim.models.operations import Operation
 from sim.models.shape import BatchShape
@@ -23,6 +24,10 @@ class Hop(NamedTuple):
     def seconds(self, tokens: int) -> float:
         """The time of a batch; the sender's GPU can do nothing else."""
         return self.fixed_s + self.per_token_s * tokens
+
+    def times(self, factor: float) -> "Hop":
+        """One that takes so many times as long."""
+        return Hop(self.fixed_s * factor, self.per_token_s * factor)
 
 
 NO_HOP = Hop(0.0, 0.0)
@@ -53,6 +58,18 @@ class PipelineTimer:
     def __init__(self, stages: list[Stage], timing: EngineTiming) -> None:
         self.stages = stages
         self.timing = timing
+
+    def slowed(self, steps: float, links: float) -> "PipelineTimer":
+        """The same with links that take `links` times as long, and all of it then `steps` times."""
+        stages = [
+            Stage(
+                SlowedTimer(stage.timer, steps, links),
+                NO_HOP if stage.hop is NO_HOP else stage.hop.times(steps * links),
+            )
+            for stage in self.stages
+        ]
+        host = {name: getattr(self.timing, name) * steps for name in ("host_step_s", "host_seq_s", "host_exposed_s")}
+        return PipelineTimer(stages, replace(self.timing, **host))
 
     def host_s(self, shape: BatchShape) -> float:
         """Host work of every stage before its GPU begins with a batch."""

@@ -39,8 +39,8 @@ def completed(requests: Columns) -> NDArray[np.bool_]:
 
 
 def given_up(requests: Columns) -> NDArray[np.bool_]:
-    """Mask of the requests that a client cancelled or the server timed out."""
-    mask: NDArray[np.bool_] = np.isin(requests["status"], ("cancelled", "timed_out"))
+    """Mask of the requests that a client cancelled, the server timed out, or a crash ended."""
+    mask: NDArray[np.bool_] = np.isin(requests["status"], ("cancelled", "timed_out", "failed"))
     return mask
 
 

@@ -15,9 +15,9 @@ from sim.metrics.series import RowIntegrator, peak
 def throughput(requests: Columns, latencies: dict[str, Floats], context: RunContext) -> dict[str, Any]:
     """Counts and rates of measured requests over `duration` = first arrival to last finish among them.
 
-    `failed` counts the rejected, the cancelled and the timed out. `max_concurrent_requests` is exact; vLLM counts
-    every request that touches a whole second, which is at least as many. `request_goodput` and `slo_attainment`
-    are None without an SLO.
+    `failed` counts the rejected, the cancelled, the timed out and those that a crash ended.
+    `max_concurrent_requests` is exact; vLLM counts all that touch a whole second, which is at least as many.
+    `request_goodput` and `slo_attainment` are None without an SLO.
     """
     measured = requests["measured"].astype(bool)
     done = completed(requests)

@@ -99,7 +99,7 @@ def _groups(summary: Summary) -> Iterable[RenderableType]:
 def _traffic(summary: Summary) -> Iterable[tuple[str, str]]:
     counts = summary["requests"]
     ended = [f"{count(counts['finished'])} finished"]
-    others = ("rejected", "cancelled", "timed_out", "unfinished")
+    others = ("rejected", "cancelled", "timed_out", "failed", "unfinished")
     ended += [f"{count(counts[name])} {name.replace('_', ' ')}" for name in others if counts.get(name)]
     yield "requests", ", ".join(ended)
     if answers := summary.get("all_answers"):

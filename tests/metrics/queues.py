@@ -45,6 +45,7 @@ def requests_table(
         "finish_s": np.asarray(finish, dtype=np.float64),
         "cached_tokens": np.zeros(n, dtype=np.int64),
         "preemptions": np.zeros(n, dtype=np.int32),
+        "requeues": np.zeros(n, dtype=np.int32),
         "recomputed_tokens": np.zeros(n, dtype=np.int64),
         "priority": np.zeros(n, dtype=np.int64),
         "tenant": np.zeros(n, dtype=np.int32),
