@@ -19,6 +19,7 @@ from sim.latency.slowed import SlowedTimer
 from sim.metrics import gpu_time
 from sim.metrics.context import context_of
 from sim.record import LIFE, Record
+from tests.cluster.test_pipeline import pipe, stages
 from tests.serving import ClosedLoop, serve, table
 
 STEP = Linear(base_s=1.0, per_prefill_token_s=0, per_decode_s=0).build()
@@ -162,6 +163,19 @@ def test_slow_links_slow_what_goes_over_them() -> None:
     assert slow.decode_run(1, 1, 2) == ([18.0, 18.0], expected)
     record = serve(table([0.0], 5, 4), Timer(), faults=[SlowLink(factor=3.0, at=6.0, until=11.0, replica=0)])
     assert column(record, "finish_s") == [5 + 5 + 9 + 5]
+
+
+def test_a_pipeline_crashes_and_is_slowed() -> None:
+    """Two stages of 1 s: a token every 2 s. The crash at 2.5 s waits for the second; it is down until 5 s.
+
+    Then the rest of five tokens comes at 7, 9 and 11 s. With steps of twice the time from 2.5 s on, those that enter at
+    4 s and later return 4 s later.
+    """
+    crashed = pipe(table([0.0], 5, 5), stages(1.0, 1.0), faults=[Crash(at=2.5, restart_after=1.0)])
+    assert column(crashed, "finish_s") == [11.0]
+    assert lives(crashed) == [("serving", 0, 4), ("down", 4, 5), ("serving", 5, 11)]
+    slow = pipe(table([0.0], 5, 4), stages(1.0, 1.0), faults=[Straggler(factor=2.0, at=2.5)])
+    assert column(slow, "finish_s") == [12.0]
 
 
 @BOTH_PATHS

@@ -13,10 +13,13 @@ from sim.faults.rolling_restart import RollingRestart
 from sim.faults.slow_link import SlowLink
 from sim.faults.spot_loss import SpotLoss
 from sim.faults.straggler import Straggler
+from sim.latency import EngineTiming
+from sim.latency.pipeline import NO_HOP, Hop, PipelineTimer, Stage
 from sim.metrics import check_causality, gpu_time
 from sim.metrics.context import context_of
 from tests.cluster.strategies import LONGEST, Case, cases
 from tests.cluster.test_fast_forward import content
+from tests.cluster.test_pipeline import pipe
 from tests.serving import serve
 
 TIMES = st.sampled_from([0.0, 1 / 64, 0.1, 0.25, 0.5, 0.77, 1.5, 4.0])
@@ -31,8 +34,8 @@ FAULTS: st.SearchStrategy[Fault] = st.one_of(
 
 
 @st.composite
-def faulty(draw: st.DrawFn) -> tuple[Case, dict[str, Any]]:
-    case = draw(cases())
+def faulty(draw: st.DrawFn, batching: str | None = None) -> tuple[Case, dict[str, Any]]:
+    case = draw(cases(batching))
     return case, case.options | {
         "faults": draw(st.lists(FAULTS, min_size=1, max_size=3)),
         "cold_start_s": draw(st.sampled_from([0.0, 1 / 64, 0.2])),
@@ -74,3 +77,25 @@ def test_nothing_is_lost(drawn: tuple[Case, dict[str, Any]]) -> None:
     assert content(plain) == content(record)
     assert plain.counters == record.counters
     assert all((plain.lives[name] == record.lives[name]).all() for name in record.lives)
+
+
+@settings(max_examples=60, deadline=None)
+@given(faulty("vllm_v1"))
+def test_nothing_is_lost_in_a_pipeline(drawn: tuple[Case, dict[str, Any]]) -> None:
+    case, options = drawn
+    if options["lora"] is not None:
+        return  # adapters are refused in a pipeline
+    kept = set(options) - {"kv_cache", "decide_ahead", "host_link", "lora"}
+    timer = PipelineTimer([Stage(case.timer, Hop(1e-4, 1e-6)), Stage(case.timer, NO_HOP)], EngineTiming(0.001, 1e-5))
+    record = pipe(case.table, timer, **{name: options[name] for name in kept} | {"output_overhead_s": 0.0})
+    rows = record.requests
+    assert len(set(rows["id"].tolist())) == len(rows["id"]) == len(case.table) - record.counters["requests_not_sent"]
+    entered, whole = rows["status"] != "rejected", rows["generated_tokens"] == rows["output_tokens"]
+    assert not np.isnan(rows["finish_s"][entered]).any()
+    assert whole[rows["status"] == "finished"].all()
+    assert not whole[entered & np.isin(rows["status"], ("timed_out", "failed"))].any()
+    check_causality(rows)
+    gpu_time(record.steps, context_of(record))
+    assert record.steps["recomputed_tokens"].sum() == rows["recomputed_tokens"].sum()
+    measured = entered & rows["measured"]
+    assert record.itl_counts.sum() == np.maximum(rows["generated_tokens"][measured] - 1, 0).sum()
