@@ -31,7 +31,7 @@ def report(summary: Summary, wall_s: float | None = None) -> RenderableType:
     if nothing := nothing_measured(summary):
         parts.append(Text(nothing, style="bold red"))
     parts += [_headline(summary), _belief(summary), _latencies(summary), _columns(_traffic(summary), _engine(summary))]
-    parts += _groups(summary)
+    parts += [*_turns(summary), *_groups(summary)]
     parts += [_gpu_time(summary), *_notes(summary, wall_s)]
     return Group(*parts)
 
@@ -72,6 +72,21 @@ def _latencies(summary: Summary) -> Table:
             row += [f"≤ {tick(target / 1e3, seconds=True)}", percent(summary["slo_attainment"][name])]
         table.add_row(*row)
     return table
+
+
+def _turns(summary: Summary) -> Iterable[RenderableType]:
+    """What turns of sessions find in the cache, and what they wait for, where there is more than one."""
+    turns = (summary.get("sessions") or {}).get("by_turn", ())
+    if len(turns) < 2:
+        return
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for heading in ("turn", "requests", "mean prompt", "found in cache", "mean TTFT"):
+        table.add_column(heading, justify="left" if heading == "turn" else "right")
+    for row in turns:
+        name = f"{row['turn']}{' and later' if row['and_later'] else ''}"
+        figures = (number(row["mean_prompt_tokens"]), percent(row["cached_share"]), milliseconds(row["mean_ttft_ms"]))
+        table.add_row(name, count(row["requests"]), *figures)
+    yield table
 
 
 def _groups(summary: Summary) -> Iterable[RenderableType]:
