@@ -377,3 +377,32 @@ def test_real_traces_as_described(shared: Path) -> None:
     found = fit(open_trace(folder / "AzureLLMInferenceTrace_conv.csv.gz"))
     sides = found.match["values"]["IDC in 60s"]
     assert found.match["ks"]["gaps"] < 0.03 and sides["fit"] == pytest.approx(sides["trace"], rel=0.25)
+
+
+def test_growing_conversations_are_fitted(tmp_path: Path) -> None:
+    """A chat drawn, written and read again is found to be what it was drawn from."""
+    chat = {
+        "turns": {"uniform": {"low": 2, "high": 8}}, "think_time": {"exponential": {"mean": 20}},
+        "opening_tokens": {"fixed": {"tokens": 2000}},
+    }  # fmt: skip
+    drawn = Workload.model_validate(
+        {
+            "arrivals": {"poisson": {"rate_per_s": 0.5}}, "sessions": 2000, "multi_turn": {"chat": chat},
+            "prompt_tokens": {"lognormal": {"mean": 150, "p99": 900}},
+            "output_tokens": {"lognormal": {"mean": 200, "p99": 800}},
+            "prefix": {"shared_prefix": {"groups": 1, "shared_tokens": 512}},
+        }
+    ).table(3, Path())  # fmt: skip
+    out = tmp_path / "talks.jsonl"
+    convert(drawn, "jsonl", out)
+    found = fit(open_trace(out, "jsonl"))
+    talk = found.workload["multi_turn"]["chat"]
+    assert talk["turns"] == {"uniform": {"low": 2, "high": 8}}
+    assert talk["think_time"]["exponential"]["mean"] == pytest.approx(20, rel=0.03)
+    assert found.workload["prefix"] == {"shared_prefix": {"groups": 1, "shared_tokens": 512}}
+    assert found.workload["prompt_tokens"]["lognormal"]["mean"] == pytest.approx(150, rel=0.05)
+    assert found.workload["arrivals"]["poisson"]["rate_per_s"] == pytest.approx(0.5, rel=0.1)
+    assert found.workload["sessions"] == 2000
+    values = found.match["values"]
+    for name in ("prompt_tokens mean", "output_tokens mean", "prefix token hit rate"):
+        assert values[name]["fit"] == pytest.approx(values[name]["trace"], rel=0.03)

@@ -12,6 +12,7 @@ from sim.insight.traces.describe import dispersions, known, quantiles, rank_corr
 from sim.insight.traces.fit_arrivals import Candidate, draw_times, fit_arrivals
 from sim.insight.traces.fit_lengths import fit_lengths, poor
 from sim.insight.traces.fit_prefix import fit_prefix
+from sim.insight.traces.fit_sessions import fit_sessions
 from sim.insight.traces.fitting import ks_distance
 from sim.insight.traces.opened import Opened
 from sim.workload.burstiness import gap_cv, mean_rate_per_s
@@ -57,18 +58,43 @@ class Fit:
 
 
 def fit(opened: Opened, seed: int = 0, lengths_out: Path | None = None) -> Fit:
-    """Fit arrivals, lengths and shared prefixes, draw the workload, and hold it against the trace.
+    """Fit arrivals, lengths, shared prefixes and growing conversations, draw the workload, hold it against the trace.
 
-    With `lengths_out`, the pairs of lengths are written there as CSV and the workload draws from that file.
+    With `lengths_out`, the pairs of lengths are written there as CSV and the workload draws from that file; those of
+    conversations are not, since they are sums.
     """
     table = opened.spread(seed)
     remarks = [] if opened.grid_s is None else [f"arrivals were spread within their {opened.grid_s:.3g} s grid first"]
-    candidates = fit_arrivals(table.arrival_s, seed) if opened.timed else []
+    talks = fit_sessions(table, seed)
+    times = table.arrival_s if talks is None else talks.starts_s
+    candidates = fit_arrivals(times, seed) if opened.timed else []
     if not opened.timed:
         remarks.append("the file has no arrival times; the rate below is a place to write your own")
+    workload: dict[str, Any] = {"arrivals": candidates[0].process if candidates else _NO_TIMES}
+    if talks is not None:
+        workload |= talks.workload
+        remarks += talks.remarks
+    else:
+        workload |= _single(table, seed, lengths_out, remarks)
+    drawn = Workload.model_validate(workload).table(seed, Path())
+    match = _match(table, drawn, times if opened.timed else None, candidates, seed)
+    if talks is not None and lengths_out is not None:
+        remarks.append(
+            "--lengths was left alone: the prompts of conversations are sums, which no list of lengths gives"
+        )
+    far = [name for name in ("prompt_tokens", "output_tokens") if poor(match["ks"][name])]
+    if far:
+        sides = " and ".join(name.split("_")[0] for name in far)
+        mend = "; --lengths FILE.csv keeps the trace's own" if talks is None else ""
+        remarks.append(f"{sides} lengths fit poorly{mend}")
+    return Fit(workload, match, candidates, remarks)
+
+
+def _single(table: RequestTable, seed: int, lengths_out: Path | None, remarks: list[str]) -> dict[str, Any]:
+    """Keys of requests that stand alone: lengths, what their prompts share, and how many."""
     shared = fit_prefix(table)
     remarks += [shared.remark] if shared.remark else []
-    workload: dict[str, Any] = {"arrivals": candidates[0].process if candidates else _NO_TIMES}
+    workload: dict[str, Any] = {}
     if lengths_out is not None and shared.rows is None:
         _write_lengths(lengths_out, shared.own_tokens, table.output_tokens)
         workload["lengths"] = {"empirical": {"path": str(lengths_out)}}
@@ -76,14 +102,7 @@ def fit(opened: Opened, seed: int = 0, lengths_out: Path | None = None) -> Fit:
         workload |= fit_lengths(shared.own_tokens, table.output_tokens, seed, apart=shared.rows is not None)
     if shared.prefix is not None:
         workload["prefix"] = shared.prefix
-    workload["requests"] = len(table)
-    drawn = Workload.model_validate(workload).table(seed, Path())
-    match = _match(table, drawn, opened.timed, candidates, seed)
-    far = [name for name in ("prompt_tokens", "output_tokens") if poor(match["ks"][name])]
-    if far:
-        sides = " and ".join(name.split("_")[0] for name in far)
-        remarks.append(f"{sides} lengths fit poorly; --lengths FILE.csv keeps the trace's own")
-    return Fit(workload, match, candidates, remarks)
+    return workload | {"requests": len(table)}
 
 
 def _write_lengths(path: Path, prompt: Any, output: Any) -> None:
@@ -94,13 +113,13 @@ def _write_lengths(path: Path, prompt: Any, output: Any) -> None:
 
 
 def _match(
-    table: RequestTable, drawn: RequestTable, timed: bool, candidates: list[Candidate], seed: int
+    table: RequestTable, drawn: RequestTable, times: Floats | None, candidates: list[Candidate], seed: int
 ) -> dict[str, Any]:
     """Trace and synthetic workload side by side, and the distances of their distributions."""
     values: dict[str, dict[str, float | None]] = {}
     distances: dict[str, float] = {}
-    if timed:
-        arrivals = [_arrivals(table.arrival_s), _drawn_arrivals(candidates[0], table.arrival_s, seed)]
+    if times is not None:
+        arrivals = [_arrivals(times), _drawn_arrivals(candidates[0], times, seed)]
         values |= {name: {"trace": arrivals[0][name], "fit": arrivals[1][name]} for name in arrivals[0]}
         distances["gaps"] = candidates[0].ks
     for name in ("prompt_tokens", "output_tokens"):
