@@ -88,12 +88,12 @@ def _pauses(table: RequestTable, order: Ints, later: Ints, seed: int) -> dict[st
     """The `think_time` whose distribution is nearest (KS), the simplest of those nearly as near."""
     times = np.diff(table.arrival_s[order])[later - 1] if table.pause_s is None else table.pause_s[order][later]
     mean, median = float(times.mean()), float(np.median(times))
-    choices: list[dict[str, Any]] = [{"fixed": {"time": round(median, 6)}}, {"exponential": {"mean": round(mean, 6)}}]
+    choices: list[dict[str, Any]] = [{"fixed": {"time": round(median, 3)}}, {"exponential": {"mean": round(mean, 3)}}]
     positive = np.log(times[times > 0])
     if positive.size and positive.std() > 0:
         mu, sigma = float(positive.mean()), float(positive.std())
-        fitted = {"median": round(float(np.exp(mu)), 6), "p99": round(float(np.exp(mu + Z99 * sigma)), 6)}
-        choices.append({"lognormal": {**fitted, "max": round(float(times.max()), 6)}})
+        fitted = {"median": np.exp(mu), "p99": np.exp(mu + Z99 * sigma), "max": times.max()}
+        choices.append({"lognormal": {name: max(round(float(time), 3), 0.001) for name, time in fitted.items()}})
     found = []
     for choice in choices:
         drawn = build("sim.workload.times", choice).draw(stream(seed, "fit.times"), _DRAWN)
