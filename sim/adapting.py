@@ -104,8 +104,9 @@ class AdapterGroup(DecodeGroup):
 
     __slots__ = ("adapters",)
 
-    def __init__(self, block_size: int, grows: bool = True) -> None:
-        super().__init__(block_size, grows)
+    def clear(self) -> None:
+        """Forget all members."""
+        super().clear()
         self.adapters: dict[int, int] = {}
 
     def join(self, request: Request) -> None:

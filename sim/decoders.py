@@ -27,11 +27,15 @@ class DecodeGroup:
         self.block_size = block_size
         self.grows = grows
         self.clock = 0
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget all members."""
         self.size = 0
         self.measured = 0  # members inside the statistics window
         self.lead_sum = 0
         self.last_seat = -1  # no member has a later seat (an upper bound while members leave)
-        self.new_blocks = [0] * block_size
+        self.new_blocks = [0] * self.block_size
         self.finish_heap: list[tuple[int, int, Request]] = []
         self.named: dict[Request, None] = {}  # members whose output others may repeat
 
@@ -127,7 +131,5 @@ class DecodeGroup:
         members = [request for _, _, request in self.finish_heap]
         for request in members:
             self.settle(request)
-        clock = self.clock
-        self.__init__(self.block_size, self.grows)  # type: ignore[misc]
-        self.clock = clock
+        self.clear()
         return members

@@ -243,10 +243,14 @@ class Engine:
     def held_tokens(self, ticks: int) -> int:
         """Tokens whose KV is in memory for running requests, with `ticks` decode steps scheduled and not launched."""
         group = self.decoders
-        tokens = group.lead_sum + group.size * (group.clock + ticks) + self.done_tokens - self.kv.doubled_tokens
+        tokens = group.lead_sum + group.size * (group.clock + ticks) + self.done_tokens
         for request in self.prefilling:
             tokens += request.computed_tokens
-        return tokens
+        return self._in_memory(tokens)
+
+    def _in_memory(self, tokens: int) -> int:
+        """Tokens in memory, when running requests have computed so many: what they share is there once."""
+        return tokens - self.kv.doubled_tokens
 
     def cancel(self, request: Request) -> bool:
         """Take out a request that nobody wants any more, between two steps; its blocks are free at once.
@@ -293,7 +297,7 @@ class Engine:
                 computed = request.lead + self.decoders.clock
             held.append((request, computed))
         self.kv.check(held)
-        if self.held_tokens(0) != sum(tokens for _, tokens in held) - self.kv.doubled_tokens:
+        if self.held_tokens(0) != self._in_memory(sum(tokens for _, tokens in held)):
             raise AssertionError("INV-2: the tokens held are not those of the running requests")
 
     def decodes(self, request: Request) -> bool:

@@ -11,18 +11,20 @@ import numpy as np
 
 from sim.cluster.simulate import simulate
 from sim.errors import ScenarioError
+from sim.kvcache.capacity import HybridMemorySplit
 from sim.latency.curves import Curves
 from sim.metrics import Columns, RunContext, Slo, saturation, summarize
 from sim.metrics.context import UNKNOWN, Floats, context_of
 from sim.metrics.starvation import STARVED_TIMES, starvation
 from sim.models.dtypes import compute_dtype
 from sim.models.operations import sample_operations, token_operations
-from sim.models.work import flops_and_bytes
+from sim.models.work import Windowed, flops_and_bytes
 from sim.provenance import versions
 from sim.record import Record
 from sim.resolve import Cluster, Setup, resolve_cluster
 from sim.scenario import Scenario
 from sim.scenario import Slo as Targets
+from sim.windowed_record import COLUMNS as WINDOW_COLUMNS
 from sim.workload.table import RequestTable
 
 _FILLING_SHARE = 0.1
@@ -141,11 +143,17 @@ def _work(setup: Setup, steps: Columns) -> tuple[Floats, Floats]:
         attention_pairs=steps["attention_pairs"],
         # the record counts all KV that the chunks read, their own tokens included
         prefill_context_tokens=steps["prefill_context_tokens"] - steps["prefill_tokens"] * steps["steps"],
+        window=_seen_in_windows(steps) if setup.model.sliding_layers else None,
         tp=tp,
         weight_dtype=setup.memory.weight_dtype,
         kv_dtype=setup.memory.kv_dtype,
     )
     return flops * tp, moved * tp
+
+
+def _seen_in_windows(steps: Columns) -> Windowed:
+    read, pairs, keys = (steps[name] for name in WINDOW_COLUMNS)
+    return Windowed(read, pairs, keys - steps["prefill_tokens"] * steps["steps"])
 
 
 def _each(names: Iterable[str]) -> str:
@@ -209,6 +217,7 @@ def _warnings(cluster: Cluster, table: RequestTable, record: Record, context: Ru
         _starving(requests),
         *table.notes,
         *(note for setup in setups for note in setup.model.notes),
+        *(_keeps_windows(setup) for setup in setups),
     ]
     if cluster.scenario.variants:
         names = ", ".join(cluster.scenario.variants)
@@ -217,6 +226,17 @@ def _warnings(cluster: Cluster, table: RequestTable, record: Record, context: Ru
             "(servecast compare runs them all, --variant one)"
         )
     return [text for text in dict.fromkeys(found) if text]
+
+
+def _keeps_windows(setup: Setup) -> str:
+    model = setup.model
+    if not model.sliding_layers or isinstance(setup.memory, HybridMemorySplit):
+        return ""
+    return (
+        f"{model.sliding_layers} of {model.layers} layers of {model.name} see {model.sliding_window} tokens, and this "
+        "engine's KV cache keeps the whole context for them; with engine.kv_cache paged, "
+        "disable_hybrid_kv_cache_manager false and neither swap, offload nor a draft model it frees the rest"
+    )
 
 
 def _starving(requests: Columns) -> str:

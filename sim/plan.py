@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from sim.models.shape import BatchShape
+from sim.models.windows import window_tokens
 from sim.request import Request
 
 
@@ -26,11 +27,13 @@ class StepPlan:
     An empty plan may `hold`: nothing is to run before that request has waited so long, or another arrives.
     A batch may be padded: every chunk is then as long as `padded_prompt_tokens`, and `padding_decodes` more
     rows decode for nobody; `padding_context_tokens` is what decoding attends to on top, theirs included.
+    With layers that see a `window`, `window_tokens` and `window_growing` tell of the decode group what BatchShape asks.
     """
 
     __slots__ = (
         "admitted", "chunks", "decode_context_tokens", "decodes", "gained", "hold", "landing", "padded_prompt_tokens",
-        "padding_context_tokens", "padding_decodes", "preempted", "regrouped", "resumed", "sampled",
+        "padding_context_tokens", "padding_decodes", "preempted", "regrouped", "resumed", "sampled", "window",
+        "window_growing", "window_tokens",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -48,6 +51,9 @@ class StepPlan:
         self.sampled: list[Request] = []
         self.landing: list[Request] = []
         self.gained: dict[Request, int] = {}
+        self.window = 0
+        self.window_tokens = 0
+        self.window_growing = 0
 
     @property
     def is_empty(self) -> bool:
@@ -95,4 +101,19 @@ class StepPlan:
                 sampled += 1 + drafts
                 outputs += 1
                 output_context += before + new
-        return BatchShape(prefills, decodes, context, sampled, outputs, output_context)
+        return BatchShape(prefills, decodes, context, sampled, outputs, output_context, *self.seen())
+
+    def seen(self, with_padding: bool = True) -> tuple[int, ...]:
+        """(window_tokens, window_growing) of the step's decodes, as BatchShape has them; () without a window."""
+        if not self.window:
+            return ()
+        tokens, growing = self.window_tokens, self.window_growing
+        for request, new, before in self.chunks:
+            if new == 1 and before >= request.prompt_tokens:
+                tokens += window_tokens(before + 1, self.window)
+                growing += before + 1 < self.window
+        if with_padding:  # whose rows are all alike
+            full = self.padding_decodes * self.window
+            tokens += min(self.padding_context_tokens, full)
+            growing += self.padding_decodes if self.padding_context_tokens < full else 0
+        return tokens, growing

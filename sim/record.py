@@ -223,17 +223,22 @@ class StepLog:
         )  # fmt: skip
         self._key = None
 
-    def rows(self) -> NDArray[np.void]:
-        """All rows so far, in the order of time."""
+    def columns(self) -> dict[str, NDArray[Any]]:
+        """All rows so far as columns, in the order of time."""
         self._flush()
-        return np.frombuffer(bytes(self._rows), _STEP)
+        rows = np.frombuffer(bytes(self._rows), _STEP)
+        return {name: rows[name] for name in _STEP.names or ()}
 
 
 def step_columns(logs: list[StepLog]) -> dict[str, NDArray[Any]]:
-    """The rows of all replicas as columns, by start and replica."""
-    rows = np.concatenate([log.rows() for log in logs])
+    """The rows of all replicas as columns, by start and replica; a column that a log does not have is 0 for it."""
+    columns = [log.columns() for log in logs]
+    rows = {
+        name: np.concatenate([each.get(name, np.zeros(len(each["steps"]), np.int64)) for each in columns])
+        for name in max(columns, key=len)
+    }
     order = np.lexsort((rows["replica"], rows["start_s"]))
-    return {name: rows[name][order] for name in _STEP.names or ()}
+    return {name: column[order] for name, column in rows.items()}
 
 
 class GapLog:

@@ -5,7 +5,7 @@ from math import inf, nan
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sim.kvcache.paged import Block, CachedRun
+    from sim.kvcache.paged import CachedRun
 
 Segments = tuple[tuple[Hashable, int], ...]
 """What a prompt holds: the first `length` tokens of each named segment, one after another.
@@ -32,7 +32,7 @@ class Request:
         "finish_s", "first_token_s", "generated_tokens", "high_water_tokens", "holder", "id", "keyed_tokens",
         "last_token_s", "lead", "measured", "output_name", "output_tokens", "patience_s", "pending_tokens",
         "predicted_tokens", "preemptions", "priority", "private_run", "prompt_tokens", "queued_s",
-        "recomputed_tokens", "requeues", "scheduled_s", "seat", "segments", "session", "tenant",
+        "recomputed_tokens", "requeues", "scheduled_s", "seat", "segments", "session", "tenant", "window_start",
     )  # fmt: skip
 
     def __init__(
@@ -79,7 +79,8 @@ class Request:
         self.seat = -1  # rank of the latest admission; the running list is in this order
         self.lead = 0  # in the decode group: computed tokens minus the group's clock
         # KV content
-        self.blocks: list[Block] = []  # held blocks whose content has a name others may hit
+        self.blocks: list[Any] = []  # held blocks whose content has a name others may hit, as the cache keeps them
+        self.window_start = 0  # blocks of its beginning that layers with a sliding window have given back
         self.block_keys: list[int] | None = None  # keys of all nameable full blocks, made at first look-up
         self.private_run: CachedRun | None = None  # own unnamed blocks left in the cache by a preemption
         # times

@@ -8,6 +8,7 @@ from typing import Any
 
 from sim import choice, hardware, models, preset
 from sim.adapting import LoraEngine
+from sim.assembly import hybrid_in_flight_tokens, make_engine, without_windows
 from sim.choice import nearest
 from sim.cluster.adapter_costs import AdapterCosts
 from sim.cluster.host_link import HostLink
@@ -15,7 +16,8 @@ from sim.cluster.pool import Pool
 from sim.engine import Engine as Replica
 from sim.engine import EngineLimits
 from sim.errors import ScenarioError, ServecastError
-from sim.kvcache.capacity import MemorySplit
+from sim.kvcache._hybrid import HybridPaged
+from sim.kvcache.capacity import HybridMemorySplit, MemorySplit
 from sim.kvcache.contiguous import Contiguous
 from sim.kvcache.paged import Paged
 from sim.kvcache.protocol import KVCacheChoice
@@ -31,8 +33,6 @@ from sim.parallel import expert_shards, pipeline_timer, placed, refuse_in_a_pipe
 from sim.pipelining import PipelinedEngine
 from sim.placement import network_names
 from sim.scenario import SETTINGS_OF_SOME_BATCHINGS, Engine, Scenario
-from sim.speculating import Speculation, SpeculativeEngine
-from sim.streams import stream
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,8 @@ class Setup:
         engine: Any = self.scenario.engine  # resolved: no choice is None
         block = self.memory.bytes_per_block
         kv_cache: KVCacheChoice = engine.kv_cache
+        if isinstance(self.memory, HybridMemorySplit):
+            return HybridPaged(self.memory.kv_groups)
         if (offload := engine.kv_offload) is not None:
             kv_cache = Offloading(offload.host // block, offload.disk // block)
         if engine.preemption == "swap":
@@ -142,19 +144,12 @@ class Setup:
         """A fresh engine for one replica."""
         engine: Any = self.scenario.engine  # resolved: no choice is None
         parts = (self.limits, engine.batching, engine.ordering)
-        kv_cache = self.kv_cache
         if self.stages:
-            return PipelinedEngine(*parts, kv_cache=kv_cache)
+            return PipelinedEngine(*parts, kv_cache=self.kv_cache)
         if (lora := engine.lora) is not None:
-            return LoraEngine(*parts, kv_cache=kv_cache, room=adapter_room(lora))
-        if (speculative := engine.speculative) is None:
-            return Replica(*parts, kv_cache=kv_cache)
-        speculation = Speculation(
-            speculative.num_speculative_tokens,
-            speculative.acceptance_rate,
-            int(stream(self.scenario.seed, "speculation").integers(1 << 62)),
-        )
-        return SpeculativeEngine(*parts, kv_cache=kv_cache, speculation=speculation)
+            return LoraEngine(*parts, kv_cache=self.kv_cache, room=adapter_room(lora))
+        window = self.model.sliding_window if self.model.sliding_layers else 0
+        return make_engine(self.limits, engine, self.kv_cache, window, self.scenario.seed)
 
     @property
     def adapter_costs(self) -> AdapterCosts | None:
@@ -241,6 +236,8 @@ def resolve(scenario: Scenario) -> Setup:
     """
     with _at(scenario, "model"):
         model = models.load(_named_or_path(scenario, scenario.model, models.builtin_names()))
+        if scenario.cluster.pipeline_parallel > 1 or scenario.engine.lora is not None:
+            model = without_windows(model, "in a pipeline, nor with LoRA adapters")
     with _at(scenario, "cluster.gpu"):
         profile = hardware.load(_named_or_path(scenario, scenario.cluster.gpu, hardware.names()))
     with _at(scenario, "cluster"):
@@ -273,6 +270,7 @@ def resolve(scenario: Scenario) -> Setup:
         num_gpu_blocks=values["num_gpu_blocks_override"],
         draft=draft_model,
         adapter_bytes=adapters,
+        hybrid_in_flight=hybrid_in_flight_tokens(values, draft_model),
     )
     engine = Engine.model_validate(values)
     return Setup(
@@ -294,7 +292,7 @@ def _draft_model(scenario: Scenario) -> Model | None:
     with _at(scenario, "engine.speculative.draft_model"):
         draft = models.load(_named_or_path(scenario, speculative.draft_model, models.builtin_names()))
         draft.check_tp(scenario.cluster.tensor_parallel)
-    return draft
+    return without_windows(draft, "in a model that drafts")
 
 
 @contextmanager
@@ -357,6 +355,8 @@ def _filled(engine: Engine, model: Model, profile: hardware.Profile) -> dict[str
     _refuse_what_the_engine_refuses(values, splits)
     if values["kv_cache"] is None:
         values["kv_cache"] = "paged"
+    if values["disable_hybrid_kv_cache_manager"] is None:
+        values["disable_hybrid_kv_cache_manager"] = True
     _fill_memory_beyond_the_gpu(values)
     if values["dtype"] == "auto":
         values["dtype"] = "bf16"

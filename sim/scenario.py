@@ -107,6 +107,8 @@ class Engine(Section):
     """How KV memory is handed out and shared."""
     block_size: Count | None = None
     """Tokens in one KV block."""
+    disable_hybrid_kv_cache_manager: bool | None = None
+    """Keep the whole context in layers with a sliding window too, instead of freeing what leaves the window."""
     num_gpu_blocks_override: Annotated[int, Field(ge=2)] | None = None
     """KV blocks of a replica as a real engine logged them; default: derived from the memory."""
     enable_prefix_caching: bool | None = None

@@ -29,6 +29,8 @@ from sim.latency.slowed import SlowedTimer
 from sim.plan import StepPlan
 from sim.record import GapLog, KVUse, StepLog
 from sim.request import Request
+from sim.windowed import WindowedEngine
+from sim.windowed_record import WindowedStepLog
 
 _LONGEST_RUN = 4096
 """Steps of one event: a bound on memory, not on time."""
@@ -80,7 +82,7 @@ class Replica:
         self.retired: list[Engine] = []  # engines that crashed
         self.timer = pool.timer
         self.gaps = gaps
-        self.log = StepLog(index)
+        self.log = WindowedStepLog(index) if isinstance(self.engine, WindowedEngine) else StepLog(index)
         self.on_end = on_end
         self.forecast = forecast
         self.fast_forward = fast_forward
@@ -338,7 +340,10 @@ class Replica:
         else:
             padding, padding_context = plan.padding_decodes, plan.padding_context_tokens
             decodes, context = shape.decodes - padding, shape.decode_context_tokens - padding_context
-            self.log.decodes(start_s, end_s, 1, decodes, context, running, kv, time, padding, padding_context)
+            self.log.decodes(
+                start_s, end_s, 1, decodes, context, running, kv, time, padding, padding_context,
+                *plan.seen(with_padding=False),
+            )  # fmt: skip
         return _Flight(end_s, delivered_s, plan, finished)
 
     def _transfer_s(self) -> float:
@@ -372,7 +377,7 @@ class Replica:
             steps = min(steps, max(int((until_s - start_s) / self._step_s), 0) + 2)
         padding, padding_context = plan.padding_decodes, plan.padding_context_tokens
         gaps_s, time = self.timer.decode_run(
-            plan.decodes + padding, plan.decode_context_tokens + padding_context, steps
+            plan.decodes + padding, plan.decode_context_tokens + padding_context, steps, *plan.seen()
         )
         self._step_s = gaps_s[-1]
         ends_s = list(accumulate(gaps_s, initial=start_s))
@@ -395,7 +400,10 @@ class Replica:
         if decoding:
             self.gaps.add_run(gaps_s[first:steps], decoding)
         context = plan.decode_context_tokens
-        self.log.decodes(start_s, end_s, steps, plan.decodes, context, running, kv, time, padding, padding_context)
+        self.log.decodes(
+            start_s, end_s, steps, plan.decodes, context, running, kv, time, padding, padding_context,
+            *plan.seen(with_padding=False),
+        )  # fmt: skip
         if before is not None:
             self._landed(before)
         if self.ahead:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from sim.errors import CapacityError, ModelError
 from sim.hardware import Profile
+from sim.kvcache.groups import KVGroups, kv_groups
 from sim.models.dtypes import ACTIVATION_BYTES
 from sim.models.model import Model
 
@@ -55,11 +56,23 @@ class MemorySplit:
         """KV tokens that requests can hold: one block, the null block, is never handed out."""
         return max(0, self.num_gpu_blocks - 1) * self.block_size
 
+    def request_blocks(self, tokens: int) -> int:
+        """Most blocks that one request of that length, prompt and answer, holds at once."""
+        return -(-tokens // self.block_size)
+
+    def requests_that_fit(self, tokens: int) -> float:
+        """How many requests of that length fit at once: vLLM's "Maximum concurrency", null block included."""
+        return self.num_gpu_blocks / self.request_blocks(tokens)
+
+    @property
+    def longest_request_tokens(self) -> int:
+        """The longest request that fits alone."""
+        return self.usable_tokens
+
     def explain(self) -> str:
         """The arithmetic, one line per term, for one GPU."""
         budget = self.memory_bytes * self.gpu_memory_utilization
         share = f" / {self.tensor_parallel} GPUs" if self.tensor_parallel > 1 else ""
-        each = f"{self.block_size} tokens of {self.bytes_per_block // self.block_size:,} bytes"
         lines = [
             f"memory of one {self.gpu}     {_gib(self.memory_bytes)}",
             f"x gpu_memory_utilization {self.gpu_memory_utilization:g} = {_gib(budget)}",
@@ -67,13 +80,58 @@ class MemorySplit:
             *([f"- slots of LoRA adapters: {_gib(self.adapter_bytes)}"] if self.adapter_bytes else []),
             f"- activations of the largest step: {_gib(self.activation_bytes)}",
             f"- libraries and collectives: {_gib(self.runtime_bytes)}",
-            f"= KV cache in {self.kv_dtype}: {_gib(self.kv_bytes)}, in blocks of {each}",
+            f"= KV cache in {self.kv_dtype}: {_gib(self.kv_bytes)}, in blocks of {self._each_block()}",
         ]
-        if self.given_blocks:
-            lines.append(f"num_gpu_blocks given: {self.num_gpu_blocks:,} = {self.usable_tokens:,} tokens")
-        else:
-            lines.append(f"= {self.num_gpu_blocks:,} blocks = {self.usable_tokens:,} tokens")
+        equals = "num_gpu_blocks given:" if self.given_blocks else "="
+        unit = "" if self.given_blocks else " blocks"
+        lines.append(f"{equals} {self.num_gpu_blocks:,}{unit} = {self._whole_room()}")
         return "\n".join(lines)
+
+    def _each_block(self) -> str:
+        return f"{self.block_size} tokens of {self.bytes_per_block // self.block_size:,} bytes"
+
+    def _whole_room(self) -> str:
+        return f"{self.usable_tokens:,} tokens"
+
+
+@dataclass(frozen=True)
+class HybridMemorySplit(MemorySplit):
+    """The same for layers in several KV cache groups, each of which takes a block for a block of tokens."""
+
+    kv_groups: KVGroups = KVGroups(1)
+
+    @property
+    def usable_tokens(self) -> int:
+        """KV tokens that requests can hold while none has left a window, as vLLM logged them up to 0.20."""
+        return max(0, self.num_gpu_blocks - 1) // self.kv_groups.count * self.block_size
+
+    def request_blocks(self, tokens: int) -> int:
+        """Most blocks that one request of that length holds at once, all groups together."""
+        return self.kv_groups.request_blocks(tokens, self.block_size)
+
+    @property
+    def longest_request_tokens(self) -> int:
+        """The longest request that fits alone; beyond its window it takes blocks of the full groups only."""
+        groups, blocks = self.kv_groups, max(0, self.num_gpu_blocks - 1)
+        capped = groups.window - 1 + groups.in_flight_tokens
+        if self.request_blocks(capped) <= blocks:
+            if not groups.full:
+                return 1 << 62
+            left = blocks - groups.sliding * groups.most_sliding_blocks(capped, self.block_size)
+            return left // groups.full * self.block_size
+        return max(0, (blocks - groups.sliding) // groups.count * self.block_size)
+
+    def _each_block(self) -> str:
+        groups = self.kv_groups
+        kinds = f"{groups.full} full, {groups.sliding} of a {groups.window:,}-token window"
+        return (
+            f"{self.block_size} tokens of {self.bytes_per_block // self.block_size:,} bytes "
+            f"for each of {groups.count} groups of {groups.layers} layers ({kinds})"
+        )
+
+    def _whole_room(self) -> str:
+        windows = self.kv_groups.sliding * self.kv_groups.most_sliding_blocks(1 << 62, self.block_size)
+        return f"{self.usable_tokens:,} tokens before any leaves a window; {windows:,} blocks hold a request's windows"
 
 
 def split_memory(
@@ -91,12 +149,15 @@ def split_memory(
     num_gpu_blocks: int | None = None,
     draft: Model | None = None,
     adapter_bytes: int = 0,
+    hybrid_in_flight: int | None = None,
 ) -> MemorySplit:
     """Divide a GPU's memory as vLLM does: memory x utilisation - weights - activations - runtime = KV cache.
 
     max_model_len: default is the model's own context length. num_gpu_blocks: the count that a real engine
     logged (null block included), instead of the derived one. draft: a model that drafts for it, whose weights
-    and KV of the same tokens lie beside its own. adapter_bytes: slots of LoRA adapters. Raises CapacityError, with the
+    and KV of the same tokens lie beside its own. adapter_bytes: slots of LoRA adapters. hybrid_in_flight: the engine
+    frees what leaves a sliding window, with at most so many tokens in flight; None: such layers keep the whole
+    context. Raises CapacityError, with the
     arithmetic and the mend, if the weights leave no room or one request of max_model_len does not fit; ModelError
     for a tensor_parallel or dtype that the model does not take.
     """
@@ -113,6 +174,7 @@ def split_memory(
         num_gpu_blocks,
         draft,
         adapter_bytes,
+        hybrid_in_flight,
     )
     longest = model.max_position if max_model_len is None else max_model_len
     if num_gpu_blocks is not None and num_gpu_blocks * split.bytes_per_block > max(split.room_bytes, 0):
@@ -122,7 +184,7 @@ def split_memory(
             f"{_gib(split.room_bytes)}; remove engine.num_gpu_blocks_override, or lower it to at most "
             f"{max(split.room_bytes, 0) // split.bytes_per_block}"
         )
-    if split.usable_tokens >= longest and split.weight_bytes < split.memory_bytes:
+    if split.longest_request_tokens >= longest and split.weight_bytes < split.memory_bytes:
         return split
 
     def fits(tp: int, dtype: str) -> bool:
@@ -139,8 +201,9 @@ def split_memory(
             None,
             draft,
             adapter_bytes,
+            hybrid_in_flight,
         )
-        return other.usable_tokens >= longest
+        return other.longest_request_tokens >= longest
 
     raise CapacityError(_refusal(split, longest, _mends(model, split, longest, fits, profile.gpus_per_node)))
 
@@ -177,6 +240,7 @@ def _split(
     num_gpu_blocks: int | None,
     draft: Model | None,
     adapter_bytes: int,
+    hybrid_in_flight: int | None,
 ) -> MemorySplit:
     held = [model] if draft is None else [model, draft]
     weights = sum(one.weight_bytes(weight_dtype, tp) for one in held)
@@ -184,8 +248,10 @@ def _split(
     runtime = RUNTIME_BYTES + COLLECTIVE_BYTES.get(tp, COLLECTIVE_BYTES[8])
     left = int(profile.memory_bytes * utilization) - weights - adapter_bytes - activations - runtime
     per_block = block_size * sum(one.kv_bytes_per_token(kv_dtype, tp) for one in held)
+    groups = kv_groups(model, hybrid_in_flight or 0, hybrid_in_flight is not None and draft is None)
+    per_block = per_block // model.layers * groups.layers if groups.sliding else per_block
     derived = max(0, left) // per_block
-    return MemorySplit(
+    split = MemorySplit(
         model=" and ".join(one.name for one in held),
         gpu=profile.name,
         tensor_parallel=tp,
@@ -203,6 +269,7 @@ def _split(
         given_blocks=num_gpu_blocks is not None,
         adapter_bytes=adapter_bytes,
     )
+    return HybridMemorySplit(**vars(split), kv_groups=groups) if groups.sliding else split
 
 
 def _mends(
@@ -210,8 +277,8 @@ def _mends(
 ) -> list[str]:
     """What would make it fit, each checked by the same arithmetic."""
     mends = []
-    if split.usable_tokens > 0:
-        mends.append(f"lower max_model_len to at most {split.usable_tokens}")
+    if split.longest_request_tokens > 0:
+        mends.append(f"lower max_model_len to at most {split.longest_request_tokens}")
     if split.given_blocks:
         return [*mends, "raise engine.num_gpu_blocks_override, or remove it"]
     for tp in range(split.tensor_parallel + 1, gpus_per_node + 1):
@@ -235,14 +302,14 @@ def _mends(
 
 def _refusal(split: MemorySplit, longest: int, mends: list[str]) -> str:
     where = f"{split.tensor_parallel} x {split.gpu}"
-    if split.usable_tokens == 0:
+    if split.longest_request_tokens == 0:
         what = f"{split.model} in {split.weight_dtype} leaves no room for a KV cache on {where}"
     elif split.weight_bytes >= split.memory_bytes:
         what = f"{split.model} in {split.weight_dtype} does not fit {where}"
     else:
         what = (
             f"one request of max_model_len {longest} tokens does not fit the KV cache of "
-            f"{split.usable_tokens} tokens that {split.model} in {split.weight_dtype} leaves on {where}"
+            f"{split.longest_request_tokens} tokens that {split.model} in {split.weight_dtype} leaves on {where}"
         )
     return f"{what}; {' or '.join(mends)}. Per GPU:\n{split.explain()}"
 

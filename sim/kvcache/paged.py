@@ -11,7 +11,7 @@ and an ordered dict.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
@@ -35,7 +35,7 @@ class Block:
 
     __slots__ = ("holders", "key")
 
-    def __init__(self, key: int) -> None:
+    def __init__(self, key: Hashable) -> None:
         self.key = key
         self.holders = 1
 
@@ -85,7 +85,7 @@ class PagedKVCache:
         self.unkeyed_blocks = num_blocks
         self.oldest_run_blocks = 0  # left of a run that nobody can hit, while it is being handed out
         self.cached: OrderedDict[Block | CachedRun, None] = OrderedDict()
-        self.index: dict[int, list[Block]] = {}  # copies of a key in the order of their registration
+        self.index: dict[Hashable, list[Block]] = {}  # copies of a key in the order of their registration
         self.keys = BlockKeys(block_size)
         self.evicted_blocks = 0
         self.doubled_blocks = 0  # holders of named blocks beyond the first of each
@@ -241,7 +241,7 @@ class PagedKVCache:
             self.unkeyed_blocks = 0
             self._evict(-rest)
 
-    def evicted(self, key: int | None, blocks: int) -> None:
+    def evicted(self, key: Hashable | None, blocks: int) -> None:
         """Blocks of that content are handed out (None: content that nobody else can hit); here it is lost."""
 
     def _evict(self, blocks: int) -> None:

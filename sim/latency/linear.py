@@ -52,7 +52,7 @@ class LinearTimer:
         fixed = (self._base + self._per_prefill * new) + self._per_decode * shape.decodes
         return StepTime(fixed + self._per_context * context, 0.0, 0.0, 0.0, False)
 
-    def decode_run(self, decodes: int, context_tokens: int, steps: int) -> tuple[list[float], StepTime]:
+    def decode_run(self, decodes: int, context_tokens: int, steps: int, *_seen: int) -> tuple[list[float], StepTime]:
         """Durations of `steps` pure-decode steps in a row; equal to `step` bit for bit."""
         fixed = (self._base + self._per_prefill * 0) + self._per_decode * decodes
         slope = self._per_context

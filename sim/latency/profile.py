@@ -40,6 +40,10 @@ class Profile:
 
 @lru_cache(maxsize=128)
 def _build(context: TimerContext) -> "ProfileTimer":
+    if context.model.sliding_layers:
+        from sim.latency.windowed import WindowedProfileTimer  # which is a ProfileTimer
+
+        return WindowedProfileTimer(context)
     return ProfileTimer(context)
 
 
@@ -167,7 +171,7 @@ class ProfileTimer:
         if first.total_s > cost.floor_s and len(cost.starts) == 1 and last <= cost.limit:
             # The usual case: one rising line from here on.
             contexts = range(context_tokens, last + 1, decodes)
-            return _along(cost.intercepts[0], cost.slopes[0], contexts), first
+            return along(cost.intercepts[0], cost.slopes[0], contexts), first
         law = cost.law(context_tokens)
         if cost.law(last) != law:
             contexts = range(context_tokens, last + 1, decodes)
@@ -176,7 +180,7 @@ class ProfileTimer:
         if not gpu_bound:
             return [cost.floor_s] * steps, first
         contexts = range(context_tokens, context_tokens + steps * decodes, decodes)
-        return _along(cost.intercepts[segment], cost.slopes[segment], contexts), first
+        return along(cost.intercepts[segment], cost.slopes[segment], contexts), first
 
     def _pure_decode(self, decodes: int, context: int) -> StepTime:
         if not decodes:  # everything was preempted: only the host works, and time must pass
@@ -306,7 +310,7 @@ class ProfileTimer:
         return grid.scaled_by(lambda new, before: self._prefill_roof(new, before) / layers) if grid else None
 
 
-def _along(base: float, slope: float, contexts: range) -> list[float]:
+def along(base: float, slope: float, contexts: range) -> list[float]:
     """base + slope * context for every context, with the same roundings on both paths."""
     if len(contexts) < _NUMPY_PAYS:
         return [base + slope * context for context in contexts]

@@ -44,6 +44,9 @@ class StepTimer(Protocol):
 
         Step j attends to context_tokens + j * decodes KV tokens. Equal, bit for bit, to asking `step`.
         The second item is that of the first step, its `extrapolated` true if that of any step is.
+
+        For a model whose layers see a window there are two arguments more: window_tokens and window_growing of the
+        first step, as in BatchShape.
         """
         ...
 

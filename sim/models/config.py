@@ -63,8 +63,6 @@ def parse(config: Mapping[str, Any], *, name: str, source: str) -> Model:
             f"{source}: field 'num_key_value_heads' ({model.kv_heads}) does not divide "
             f"'num_attention_heads' ({model.heads})"
         )
-    if model.sliding_window and model.sliding_layers:
-        notes = (*notes, _sliding_note(model))
     return replace(model, notes=notes)
 
 
@@ -80,14 +78,6 @@ def _text_part(config: Mapping[str, Any], source: str) -> tuple[Mapping[str, Any
     if "tie_word_embeddings" not in inner and tied is not None:
         inner = {**inner, "tie_word_embeddings": tied}
     return inner, (note,)
-
-
-def _sliding_note(model: Model) -> str:
-    return (
-        f"sliding window of {model.sliding_window} tokens in {model.sliding_layers} of {model.layers} layers "
-        "is not modelled: those layers are charged attention and KV memory over the whole context, "
-        "an upper bound for requests longer than the window"
-    )
 
 
 def _decoder(fields: _Fields, name: str, family: str, **facts: Any) -> Model:

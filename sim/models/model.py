@@ -44,6 +44,11 @@ class Model:
     notes: tuple[str, ...] = ()
 
     @property
+    def full_layers(self) -> int:
+        """Layers that attend to the whole context."""
+        return self.layers - self.sliding_layers
+
+    @property
     def dense_layers(self) -> int:
         """Layers with the dense MLP."""
         return self.layers - self.moe_layers

@@ -21,6 +21,7 @@ from sim.models.dtypes import (
 from sim.models.experts import ExpertShards
 from sim.models.model import Model
 from sim.models.shape import BatchShape, attention_pairs
+from sim.models.windows import window_seen
 
 Amount: TypeAlias = int | float | NDArray[Any]
 """A number, or one number per step."""
@@ -83,14 +84,32 @@ def step_operations(
     Raises ModelError for an unknown dtype or a `tp` that does not divide the model.
     """
     operations = list(token_operations(model, shape.tokens, tp, weight_dtype, kv_dtype, experts))
-    for new, context in shape.prefills:
-        pairs = attention_pairs(new, context)
-        operations.append(prefill_attention(model, new, context, pairs, tp, kv_dtype))
-    if shape.decodes:
-        operations.append(decode_attention(model, shape.decodes, shape.decode_context_tokens, tp, kv_dtype))
+    if model.sliding_layers:
+        operations += _windowed_attention(model, shape, tp, kv_dtype)
+    else:
+        for new, context in shape.prefills:
+            pairs = attention_pairs(new, context)
+            operations.append(prefill_attention(model, new, context, pairs, tp, kv_dtype))
+        if shape.decodes:
+            operations.append(decode_attention(model, shape.decodes, shape.decode_context_tokens, tp, kv_dtype))
     if shape.sampled:
         operations.extend(sample_operations(model, shape.sampled, tp))
     return operations
+
+
+def _windowed_attention(model: Model, shape: BatchShape, tp: int, kv_dtype: str) -> Iterator[Operation]:
+    """Attention where some layers see a window: first of those that see all, then of those."""
+    heads = Heads(model.heads_on_gpu(tp), model.kv_heads_on_gpu(tp), model.head_dim)
+    full, sliding, window = model.full_layers, model.sliding_layers, model.sliding_window
+    for new, context in shape.prefills:
+        if full:
+            yield heads.prefill(new, context, attention_pairs(new, context), kv_dtype, full)
+        seen = window_seen(new, context, window)
+        yield heads.prefill(new, seen.keys - new, seen.pairs, kv_dtype, sliding)
+    if shape.decodes:
+        if full:
+            yield heads.decode(shape.decodes, shape.decode_context_tokens, kv_dtype, full)
+        yield heads.decode(shape.decodes, shape.seen_in_window(window)[0], kv_dtype, sliding)
 
 
 def token_operations(

@@ -104,7 +104,7 @@ class OffloadingKVCache(PagedKVCache):
         self.disk = Tier(choice.disk_blocks, None)
         self.host = Tier(choice.host_blocks, self.disk)
 
-    def evicted(self, key: int | None, blocks: int) -> None:
+    def evicted(self, key: Any, blocks: int) -> None:
         """Write to host memory what is not there yet."""
         if key is None:
             self.host.put_unnamed(blocks)
