@@ -32,7 +32,7 @@ class Derates:
     elementwise_bandwidth: float
     """Norms, activations, rotary, sampling, of the memory bandwidth."""
     link_bandwidth: float
-    """Collectives, of the bandwidth between the GPUs of a node."""
+    """Collectives, of the bandwidth between the GPUs of a node; also copies to the host, of PCIe's."""
     grouped_gemm_flops: float | None = None
     """The experts' matrix products of a mixture, of the dense peak FLOP/s; None: as gemm_flops."""
 

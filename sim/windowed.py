@@ -48,6 +48,8 @@ class WindowedEngine(Engine):
         steps = super().steady_steps(plan)
         if steps == 1 or any(earlier.chunks for earlier in self.under_way):
             return 1  # when those land, their requests' windows slide
+        if self._group.kv is not None and self.waiting and self.has_seat:
+            return 1  # what leaves the windows could let the head of the queue in
         alike = self._group.ticks_alike
         if alike is not None:
             steps = min(steps, alike)

@@ -22,31 +22,35 @@ from sim.record import Record
 from sim.request import Request
 from sim.routing import Router
 from sim.routing.round_robin import RoundRobin
+from sim.windowed import WindowedEngine
 from sim.workload.table import ClosedLoop, RequestTable
 
 
 def engine(
     ordering: Ordering | QueueOrdering | None = None, group_decodes: bool = True, batching: Batching | None = None,
-    kv_cache: KVCacheChoice | None = None, lora: AdapterRoom | None = None, **limits: Any,
+    kv_cache: KVCacheChoice | None = None, lora: AdapterRoom | None = None, window: int = 0, **limits: Any,
 ) -> Engine:  # fmt: skip
     """An engine with plenty of memory, and vLLM's batching, unless told otherwise."""
     limits = {"num_gpu_blocks": 10_001, "max_model_len": 4096, **limits}
     parts = (EngineLimits(**limits), batching or VllmV1(), ordering or Fcfs(), group_decodes, kv_cache or Paged())
-    return Engine(*parts) if lora is None else LoraEngine(*parts, room=lora)
+    if lora is not None:
+        return LoraEngine(*parts, room=lora)
+    return WindowedEngine(*parts, window=window) if window else Engine(*parts)
 
 
 def serve(
     table: RequestTable, timer: StepTimer, *, replicas: int = 1, router: Router | None = None,
     ordering: Ordering | QueueOrdering | None = None, batching: Batching | None = None,
     group_decodes: bool = True, kv_cache: KVCacheChoice | None = None, fast_forward: bool = True, seed: int = 0,
-    limits: dict[str, Any] | None = None, lora: tuple[AdapterRoom, AdapterCosts] | None = None, **options: Any,
+    limits: dict[str, Any] | None = None, lora: tuple[AdapterRoom, AdapterCosts] | None = None, window: int = 0,
+    **options: Any,
 ) -> Record:  # fmt: skip
     """Simulate a table on equal replicas; options are of `Pool` or of `simulate`."""
     pool = {name: options.pop(name) for name in Pool.__dataclass_fields__ if name in options}
     room, costs = lora or (None, None)
 
     def make() -> Engine:
-        return engine(ordering, group_decodes, batching, kv_cache, room, **(limits or {}))
+        return engine(ordering, group_decodes, batching, kv_cache, room, window, **(limits or {}))
 
     return simulate(
         table,

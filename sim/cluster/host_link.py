@@ -12,6 +12,8 @@ class HostLink:
     All that a step waits for goes over the link one after another; what comes from disk, which the replica's GPUs
     share, arrives in host memory meanwhile, so that the slower of the two counts. Many small copies (vLLM 0.6 makes
     one for each block and layer) reach less than the link's bandwidth; that is not modelled.
+    `bytes_per_s` of a scenario's GPU is its PCIe bandwidth times `link_bandwidth` of the profile, the share of their
+    links that collectives reach: no profile has a share of PCIe's own, as nobody has measured one here.
     """
 
     bytes_per_block: int
