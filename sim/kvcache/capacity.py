@@ -94,11 +94,14 @@ class MemorySplit:
         return f"{self.usable_tokens:,} tokens"
 
 
+NO_WINDOWS = KVGroups(1)
+
+
 @dataclass(frozen=True)
 class HybridMemorySplit(MemorySplit):
     """The same for layers in several KV cache groups, each of which takes a block for a block of tokens."""
 
-    kv_groups: KVGroups = KVGroups(1)
+    kv_groups: KVGroups = NO_WINDOWS
 
     @property
     def usable_tokens(self) -> int:
