@@ -38,9 +38,9 @@ class OffTimer:
         """The time of one forward pass."""
         return _times(self._inner.step(shape), self._prefill if shape.prefills else self._decode)
 
-    def decode_run(self, decodes: int, context_tokens: int, steps: int) -> tuple[list[float], StepTime]:
+    def decode_run(self, decodes: int, context_tokens: int, steps: int, *seen: int) -> tuple[list[float], StepTime]:
         """Durations of `steps` pure-decode steps in a row; equal to `step` bit for bit."""
-        gaps_s, first = self._inner.decode_run(decodes, context_tokens, steps)
+        gaps_s, first = self._inner.decode_run(decodes, context_tokens, steps, *seen)
         factor = self._decode
         return [gap_s * factor for gap_s in gaps_s], _times(first, factor)
 

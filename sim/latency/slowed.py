@@ -18,9 +18,9 @@ class SlowedTimer:
         """The time of one forward pass."""
         return self._slow(self._timer.step(shape))
 
-    def decode_run(self, decodes: int, context_tokens: int, steps: int) -> tuple[list[float], StepTime]:
+    def decode_run(self, decodes: int, context_tokens: int, steps: int, *seen: int) -> tuple[list[float], StepTime]:
         """Durations of `steps` pure-decode steps in a row; equal to `step` bit for bit."""
-        times_s, first = self._timer.decode_run(decodes, context_tokens, steps)
+        times_s, first = self._timer.decode_run(decodes, context_tokens, steps, *seen)
         more_s = first.comm_s * (self._links - 1.0)
         return [(time_s + more_s) * self._steps for time_s in times_s], self._slow(first)
 
