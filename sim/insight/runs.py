@@ -1,12 +1,16 @@
 """Many runs at once: each scenario in a process of its own, the answers in the order of the questions."""
 
-from collections.abc import Callable, Iterable, Sequence
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sim.errors import ServecastError
 from sim.run import run
 from sim.scenario import Scenario
+
+_WAVES = 4
+"""Runs of each Ray worker that are sent at once; then their answers come back."""
 
 
 @dataclass(frozen=True)
@@ -29,20 +33,60 @@ def run_all(
 
     `progress` is called with (runs done, of how many).
     """
-    from joblib import Parallel, cpu_count, delayed
-
-    jobs = min(jobs or cpu_count(), len(scenarios))
-    tasks = (delayed(_outcome)(scenario.written()) for scenario in scenarios)
-    if jobs > 1:
-        answers: Iterable[Outcome] = Parallel(n_jobs=jobs, return_as="generator")(tasks)
-    else:
-        answers = (_outcome(scenario.written()) for scenario in scenarios)
     done = []
-    for answer in answers:
+    for answer in run_each(scenarios, jobs):
         done.append(answer)
         if progress is not None:
             progress(len(done), len(scenarios))
     return done
+
+
+def run_each(scenarios: Sequence[Scenario], jobs: int | None = None, ray: str | None = None) -> Iterator[Outcome]:
+    """The answers one after another, as they are there: `jobs` local processes, or the workers of a Ray cluster.
+
+    `ray` is the cluster's address ("auto", "ray://host:10001"), or "local" for one on this machine; its workers need
+    servecast and the scenario's files. Raises ServecastError if it cannot be reached or is not installed.
+    """
+    if ray is not None:
+        yield from _on_ray([scenario.written() for scenario in scenarios], ray, jobs)
+        return
+    from joblib import Parallel, cpu_count, delayed
+
+    jobs = min(jobs or cpu_count(), len(scenarios))
+    if jobs > 1:
+        tasks = (delayed(_outcome)(scenario.written()) for scenario in scenarios)
+        answers: Iterable[Outcome] = Parallel(n_jobs=jobs, return_as="generator")(tasks)
+        yield from answers
+    else:
+        yield from (_outcome(scenario.written()) for scenario in scenarios)
+
+
+def _on_ray(written: Sequence[dict[str, Any]], address: str, jobs: int | None) -> Iterator[Outcome]:
+    from joblib import Parallel, delayed, parallel_config
+
+    cpus = _connect(address)
+    workers = jobs or cpus
+    with parallel_config("ray"):
+        for first in range(0, len(written), _WAVES * workers):
+            wave = written[first : first + _WAVES * workers]
+            yield from Parallel(n_jobs=workers)(delayed(_outcome)(one) for one in wave)
+
+
+def _connect(address: str) -> int:
+    """Connect to Ray, and say how many CPUs it has."""
+    try:
+        import ray
+        from ray.util.joblib import register_ray
+    except ImportError:
+        raise ServecastError("--ray needs Ray: pip install 'servecast[ray]'") from None
+    if not ray.is_initialized():
+        where = None if address == "local" else address
+        try:
+            ray.init(address=where, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+        except Exception as error:  # Ray raises many kinds
+            raise ServecastError(f"--ray {address}: no Ray cluster can be reached there ({error})") from None
+    register_ray()
+    return max(1, int(ray.cluster_resources().get("CPU", 1)))
 
 
 def _outcome(written: dict[str, Any]) -> Outcome:

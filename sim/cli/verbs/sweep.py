@@ -1,0 +1,62 @@
+"""`servecast sweep`."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sim.cli.app import app
+from sim.cli.options import Jobs, Quiet, Scenario, Set
+from sim.cli.progress import Progress
+from sim.cli.terminal import console
+
+
+@app.command()
+def sweep(
+    scenario: Scenario,
+    grid: Annotated[
+        list[str],
+        typer.Option(
+            help="A key and its values, engine.max_num_seqs=64,128, or, to --search, a range, 16:1024:log; repeatable."
+        ),
+    ],
+    search: Annotated[
+        int | None, typer.Option(help="Do not run all combinations but search them, with so many trials.")
+    ] = None,
+    objective: Annotated[
+        list[str], typer.Option(help="What counts, may be repeated; default: goodput, p99 TTFT and cost.")
+    ] = [],  # noqa: B006
+    seeds: Annotated[int, typer.Option(help="Run each point with so many seeds and take the means.")] = 1,
+    set_: Set = [],  # noqa: B006
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Keep the runs in this folder, so that a stopped sweep goes on, and write sweep.csv and sweep.png."
+        ),
+    ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Run on this Ray cluster (auto, ray://host:10001; local: start one)."),
+    ] = None,
+    jobs: Jobs = None,
+    quiet: Quiet = False,
+) -> None:
+    """Run a scenario at many points of its settings, and say which of them no other beats."""
+    from sim.insight.sweep import sweep as run_points
+    from sim.insight.sweep.page import print_sweep
+    from sim.report.folder import check_folder
+
+    check_folder(out)
+    with Progress("runs", shown=not quiet and sys.stderr.isatty()) as progress:
+        found = run_points(
+            scenario, grid, search=search, objectives=objective or None, seeds=seeds, overrides=set_, keep=out,
+            jobs=jobs, ray=ray, progress=progress.update,
+        )  # fmt: skip
+    if out is not None:
+        found.save(out)
+    if quiet:
+        return
+    print_sweep(found, console(least=110))
+    if out is not None:
+        typer.echo(f"\nwritten to {out}: start with {out / 'sweep.png'}")

@@ -1,0 +1,45 @@
+"""A sweep on the terminal: the frontier, the failures, and where the rest is."""
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from sim.insight.comparison import METRICS
+from sim.insight.comparison_table import written
+from sim.insight.sweep.axes import read_value
+from sim.insight.sweep.sweep import Sweep
+
+_MOST = 25
+_ALSO = ("slo_attainment", "output_throughput", "p99_tpot_ms")
+
+
+def print_sweep(found: Sweep, console: Console) -> None:
+    """The points that no other beats, best first."""
+    names = ", ".join(METRICS[name].label for name in found.objectives)
+    head = Text(found.name, style="bold")
+    head.append(
+        f"   {len(found.frontier)} of {len(found.points)} points are beaten by no other in {names}", style="not bold"
+    )
+    console.print(head)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for key in found.keys:
+        table.add_column(key.rpartition(".")[2], justify="right")
+    shown = [*found.objectives, *(name for name in _ALSO if name not in found.objectives)]
+    for name in shown:
+        table.add_column(METRICS[name].label, justify="right")
+    for point in found.frontier[:_MOST]:
+        values = (str(read_value(override)[1]) for override in point.overrides)
+        table.add_row(*values, *(written(name, point.metrics[name]) for name in shown))
+    console.print(table)
+    if len(found.frontier) > _MOST:
+        console.print(Text(f"and {len(found.frontier) - _MOST} more (sweep.csv has all)", style="dim"))
+    for point in found.failed[:3]:
+        why = point.error.partition("\n")[0]
+        console.print(Text(f"failed: {', '.join(point.overrides)}: {why}", style="red"))
+    if len(found.failed) > 3:
+        console.print(Text(f"and {len(found.failed) - 3} more points failed (sweep.csv says why)", style="red"))
+    for note in found.notes:
+        console.print(Text(f"note: {note}", style="yellow"))
+    if found.from_before:
+        console.print(Text(f"{found.from_before} runs were there from before", style="dim"))
