@@ -1,0 +1,62 @@
+"""`servecast memory`."""
+
+from typing import Annotated
+
+import typer
+
+from sim.cli.app import app
+from sim.cli.options import Set
+from sim.cli.terminal import console, print_json
+from sim.errors import ScenarioError
+
+
+@app.command()
+def memory(
+    scenario: Annotated[
+        str | None, typer.Argument(help="A scenario's YAML file, or a shipped scenario's name.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="Without a scenario: a built-in model, or a config.json.")] = None,
+    gpu: Annotated[str, typer.Option(help="Without a scenario: a GPU profile.")] = "h100-sxm",
+    tp: Annotated[int, typer.Option(help="Without a scenario: GPUs that share the model.")] = 1,
+    tokens: Annotated[
+        int | None, typer.Option(min=1, help="Length of a request; default: the scenario's mean, or 1024.")
+    ] = None,
+    set_: Set = [],  # noqa: B006
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Tell what a GPU's memory holds, as arithmetic, and how many requests fit."""
+    from pathlib import Path
+
+    from sim.report.memory import activations_by_tokens, memory_json, memory_report
+    from sim.resolve import resolve_cluster
+    from sim.scenario import load
+
+    if (scenario is None) == (model is None):
+        raise ScenarioError("name a scenario, or a --model: one of the two")
+    given = scenario or {
+        "model": model,
+        "cluster": {"gpu": gpu, "tensor_parallel": tp},
+        "workload": {
+            "arrivals": {"poisson": {"rate_per_s": 1}}, "prompt_tokens": {"fixed": {"tokens": 512}},
+            "output_tokens": {"fixed": {"tokens": 512}}, "requests": 1,
+        },
+    }  # fmt: skip
+    loaded = load(given, overrides=set_)
+    if tokens is None:
+        table = loaded.workload.table(loaded.seed, Path(loaded.base_dir))
+        mean = float((table.prompt_tokens + table.output_tokens).mean())
+    else:
+        mean = float(tokens)
+    pools = {
+        name: (
+            setup.memory,
+            activations_by_tokens(setup.model, setup.scenario.cluster.tensor_parallel, setup.limits.max_num_seqs),
+        )
+        for name, setup in resolve_cluster(loaded).pools.items()
+    }
+    if json:
+        found = {name: memory_json(*parts, mean) for name, parts in pools.items()}
+        print_json(found if loaded.cluster.pools else found[""])
+        return
+    for name, parts in pools.items():
+        console().print(memory_report(*parts, mean, name))

@@ -1,0 +1,31 @@
+"""`servecast memory`: the arithmetic of a GPU's memory."""
+
+import json
+
+import pytest
+
+from tests.commands import servecast
+
+
+def test_the_parts_are_the_whole_memory(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Llama 3.1 8B is 16,060,522,496 bytes; a request of 1600 tokens takes 100 blocks of 16."""
+    arguments = ("memory", "--model", "llama-3.1-8b", "--tokens", "1600", "--json")
+    assert servecast(monkeypatch, *arguments) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["parts_bytes"]["weights"] == 16_060_522_496
+    assert sum(found["parts_bytes"].values()) == found["memory_bytes"]
+    assert found["requests_that_fit"] == found["num_gpu_blocks"] / 100
+    by_tokens = [*found["activation_bytes_by_max_num_batched_tokens"].values()]
+    assert by_tokens == sorted(by_tokens)
+
+
+def test_a_bar_and_the_arithmetic(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert servecast(monkeypatch, "memory", "quickstart", "--set", "engine.max_num_batched_tokens=2048") == 0
+    printed = capsys.readouterr().out
+    for words in ("████", "weights 15.0 GiB", "x gpu_memory_utilization", "requests of", "max_num_batched_tokens"):
+        assert words in printed
+
+
+def test_one_of_scenario_and_model(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert servecast(monkeypatch, "memory") == 2
+    assert "--model" in capsys.readouterr().err
