@@ -10,7 +10,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from sim.errors import ScenarioError
+from sim.insight.search import own_rate
 from sim.latency.linear import Linear
+from sim.run import run
+from sim.scenario import Scenario
 from sim.workload.reuse import measure_reuse
 from sim.workload.spec import Workload
 from sim.workload.table import RequestTable
@@ -164,3 +167,25 @@ def test_a_fan_out_finds_the_context() -> None:
     assert drawn.prompt_tokens.tolist() == [32, 81, 81, 179, 179, 277]
     cached = record.requests["cached_tokens"][np.argsort(record.requests["id"])]
     assert cached.tolist() == [0, 48, 48, 96, 144, 192]
+
+
+def test_load_brings_sessions_faster_and_leaves_users_as_slow() -> None:
+    slow, fast = table(), table(load=2.0)
+    assert fast.arrival_s.tolist() == (slow.arrival_s / 2).tolist()
+    assert fast.pause_s is not None and slow.pause_s is not None and fast.pause_s.tolist() == slow.pause_s.tolist()
+
+
+def test_the_rate_of_sessions_counts_all_their_requests() -> None:
+    """One session a second, of three turns: three requests a second."""
+    told = {"name": "t", "model": "llama-3.1-8b", "workload": BASE, "cluster": {"gpu": "h100-sxm"}}
+    assert own_rate(Scenario.model_validate(told)) == pytest.approx(3)
+
+
+def test_variants_that_drop_turns_were_asked_the_same() -> None:
+    told = {"name": "t", "model": "llama-3.1-8b", "workload": BASE, "cluster": {"gpu": "h100-sxm"}}
+    whole, dropping = (run({**told, "engine": {"max_model_len": longest}}) for longest in (4096, 150))
+    assert whole.summary["sessions"]["requests_not_sent"] == 0 < dropping.summary["sessions"]["requests_not_sent"]
+    ends = dropping.summary["requests"]
+    assert ends["total"] + dropping.summary["sessions"]["requests_not_sent"] == whole.summary["requests"]["total"] == 60
+    assert dropping.summary["sessions"]["ended_early"] == ends["rejected"] > 0
+    assert whole.summary["made_with"]["requests_sha256"] == dropping.summary["made_with"]["requests_sha256"]
