@@ -85,7 +85,7 @@ class _Search:
     binding: str = ""
     trials: list[Trial] = field(default_factory=list)
     lifetimes: float = inf
-    """Mean request lifetimes that the last passing run lasted."""
+    """Mean lifetimes, of requests or of sessions whose turns wait, that the last passing run lasted."""
 
     def next_load(self, tolerance: float) -> float | None:
         """The load to try, or None when the bracket is narrow enough."""
@@ -201,7 +201,10 @@ def _judge(
         search.failed, search.binding = min(search.failed, value), broken[0]
     else:
         search.passed = max(search.passed, value)
-        lifetime_s = max(summaries[0]["mean_e2el_ms"] or 0.0, 1e-3) / 1e3
+        workload, held = search.scenario.workload, summaries[0]["sessions"]
+        waits = workload.multi_turn is not None or getattr(workload.trace, "wait", False)
+        lives_ms = held["mean_session_ms"] if waits and held else summaries[0]["mean_e2el_ms"]
+        lifetime_s = max(lives_ms or 0.0, 1e-3) / 1e3
         search.lifetimes = summaries[0]["makespan_s"] / lifetime_s
 
 
@@ -227,8 +230,8 @@ def _answer(variant: str, search: _Search) -> Capacity:
         notes.append("no rate meets the limits, however low")
     elif search.lifetimes < _STEADY_LIFETIMES:
         notes.append(
-            f"the run at this rate lasts only {search.lifetimes:.1f} mean request lifetimes, too few to be steady: "
-            "give the workload more requests"
+            f"the run at this rate lasts only {search.lifetimes:.1f} mean lifetimes of a request (or a session), too "
+            "few to be steady: give the workload more of them"
         )
     return Capacity(
         variant=variant,

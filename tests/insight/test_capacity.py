@@ -69,3 +69,12 @@ def test_bad_questions(change: dict[str, Any], options: dict[str, Any], words: s
     few = {**MD1, "workload": {**MD1["workload"], "requests": 50}}
     with pytest.raises(sim.ServecastError, match=words):
         sim.capacity({**few, **change}, jobs=1, **options)
+
+
+def test_a_run_shorter_than_its_sessions_is_no_steady_state() -> None:
+    """Forty sessions that think for a minute offer hardly any load, however fast they start."""
+    chat = {"turns": {"fixed": {"tokens": 3}}, "think_time": {"fixed": {"time": "1min"}}}
+    few = {**MD1["workload"], "sessions": 40, "multi_turn": {"chat": chat}}
+    del few["requests"]
+    (found,) = sim.capacity({**MD1, "workload": few}, limits=["mean_queue_wait_ms <= 20"], tolerance=0.5, jobs=1)
+    assert any("too few to be steady" in note for note in found.notes)
