@@ -6,8 +6,9 @@
     result.summary["p99_ttft_ms"], result.requests, result.plot()
 
 `load` reads a scenario, `run` simulates it, `compare` runs its variants, `capacity` finds the highest rate that meets
-the targets, `diagnose` says what holds it back; `Result`, `Comparison`, `Capacity` and `Diagnosis` are what they
-return. Every error that the user can mend is a `ServecastError`.
+the targets, `size` the cheapest cluster that carries the load, `sweep` runs a grid or a search, `diagnose` says what
+holds it back; `Result`, `Comparison`, `Capacity`, `Size`, `Sweep` and `Diagnosis` are what they return. Every error
+that the user can mend is a `ServecastError`.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -16,17 +17,14 @@ from sim.errors import ServecastError
 from sim.run import Result, run  # light; and `sim.run` must be the function, not the module
 
 if TYPE_CHECKING:
-    from sim.insight import Capacity, Comparison, Diagnosis, capacity, compare, diagnose
+    from sim.insight import Capacity, Comparison, Diagnosis, Size, Sweep, capacity, compare, diagnose, size, sweep
     from sim.scenario import Scenario, load
 
 __all__ = [
-    "Capacity", "Comparison", "Diagnosis", "Result", "Scenario", "ServecastError", "capacity", "compare", "diagnose",
-    "load", "run",
+    "Capacity", "Comparison", "Diagnosis", "Result", "Scenario", "ServecastError", "Size", "Sweep",
+    "capacity", "compare", "diagnose", "load", "run", "size", "sweep",
 ]  # fmt: skip
-_LATER = {
-    **dict.fromkeys(("Capacity", "Comparison", "Diagnosis", "capacity", "compare", "diagnose"), "sim.insight"),
-    **dict.fromkeys(("Scenario", "load"), "sim.scenario"),
-}
+_LATER = dict.fromkeys(__all__, "sim.insight") | dict.fromkeys(("Scenario", "load"), "sim.scenario")
 
 
 def __getattr__(name: str) -> Any:

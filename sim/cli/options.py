@@ -12,3 +12,13 @@ Jobs = Annotated[int | None, typer.Option(help="Runs at once; default: one per c
 NoFastForward = Annotated[
     bool, typer.Option("--no-fast-forward", help="Simulate every step on its own: slower, same result.")
 ]
+
+Slo = Annotated[
+    list[str],
+    typer.Option(metavar="TARGET=TIME", help="A latency target: ttft=1s, tpot=50ms, e2el=30s; repeatable."),
+]
+
+
+def slo_overrides(given: list[str]) -> list[str]:
+    """Targets as changes to the scenario."""
+    return [f"slo.{text}" for text in given]

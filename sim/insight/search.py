@@ -2,40 +2,21 @@
 
 from __future__ import annotations
 
-import operator
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import inf, isfinite, sqrt
+from math import inf, sqrt
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sim.choice import nearest
 from sim.errors import ScenarioError
-from sim.insight.comparison import metrics_of, variants_of
+from sim.insight.comparison import variants_of
+from sim.insight.limits import Limit, broken_limit, check_limited, parse_limit
 from sim.insight.runs import run_all
 from sim.scenario import Scenario, load
 
-_LIMIT = re.compile(r"\s*([a-z0-9_]+)\s*(<=|>=)\s*([0-9.eE+-]+)\s*")
-_HOLDS = {"<=": operator.le, ">=": operator.ge}
 _MOST_DOUBLINGS = 24
 _STEADY_LIFETIMES = 10
 """A run that lasts fewer mean request lifetimes than this has hardly left its beginning."""
-
-
-class Limit(NamedTuple):
-    """A figure of the summary, and what it must not exceed or fall below."""
-
-    metric: str
-    sign: str
-    bound: float
-
-    def __str__(self) -> str:
-        return f"{self.metric} {self.sign} {self.bound:g}"
-
-    def holds(self, value: float) -> bool:
-        """Whether a value meets the limit; an undefined one does not."""
-        return isfinite(value) and bool(_HOLDS[self.sign](value, self.bound))
 
 
 class Trial(NamedTuple):
@@ -124,11 +105,7 @@ def capacity(
     searches = {}
     for name, one in named.items():
         searches[name] = _Search(one, own_rate(one))
-        slo = one.slo
-        if not wanted and slo.ttft is None and slo.tpot is None and slo.e2el is None:
-            raise ScenarioError(f"{one.name}: nothing limits the rate; give slo: in the scenario, or --limit")
-    if not 0 < attainment <= 1:
-        raise ScenarioError(f"--attainment must be a share of requests, above 0 and at most 1, not {attainment:g}")
+        check_limited(one, wanted, attainment)
     if not tolerance > 0 or seeds < 1:
         raise ScenarioError("--tolerance must be more than 0, and --seeds at least 1")
     done = 0
@@ -151,17 +128,6 @@ def capacity(
         if progress is not None:
             progress(done, done + 4 * sum(search.next_load(tolerance) is not None for search in searches.values()))
     return [_answer(name, search) for name, search in searches.items()]
-
-
-def parse_limit(text: str) -> Limit:
-    """ "p99_itl_ms <= 200" as a Limit. Raises ScenarioError for anything else."""
-    found = _LIMIT.fullmatch(text)
-    if not found:
-        raise ScenarioError(f"--limit {text!r} is not like 'p99_itl_ms <= 200': a figure of summary.json, <= or >=")
-    try:
-        return Limit(found[1], found[2], float(found[3]))
-    except ValueError:
-        raise ScenarioError(f"--limit {text!r}: {found[3]!r} is not a number") from None
 
 
 def own_rate(scenario: Scenario) -> float:
@@ -189,16 +155,10 @@ def _judge(
     search: _Search, value: float, summaries: Sequence[Mapping[str, Any]], limits: Sequence[Limit], attainment: float
 ) -> None:
     """Narrow the bracket by what one load came to."""
-    if summaries[0]["slo_attainment"]:
-        limits = [Limit("slo_attainment", ">=", attainment), *limits]
-    figures = [{**summary, **metrics_of(summary)} for summary in summaries]
-    values = {limit.metric: sum(_figure(one, limit.metric) for one in figures) / len(figures) for limit in limits}
-    broken = [str(limit) for limit in limits if not limit.holds(values[limit.metric])]
-    if sum(summary["saturated"] for summary in summaries) * 2 > len(summaries):
-        broken.append("the queue grows without end")
-    search.trials.append(Trial(value * search.own_rate_per_s, broken[0] if broken else "", values))
+    broken, values = broken_limit(summaries, limits, attainment)
+    search.trials.append(Trial(value * search.own_rate_per_s, broken, values))
     if broken:
-        search.failed, search.binding = min(search.failed, value), broken[0]
+        search.failed, search.binding = min(search.failed, value), broken
     else:
         search.passed = max(search.passed, value)
         workload, held = search.scenario.workload, summaries[0]["sessions"]
@@ -206,17 +166,6 @@ def _judge(
         lives_ms = held["mean_session_ms"] if waits and held else summaries[0]["mean_e2el_ms"]
         lifetime_s = max(lives_ms or 0.0, 1e-3) / 1e3
         search.lifetimes = summaries[0]["makespan_s"] / lifetime_s
-
-
-def _figure(summary: Mapping[str, Any], name: str) -> float:
-    if name not in summary:
-        raise ScenarioError(f"--limit: the summary has no figure {name!r}{nearest(name, summary)}")
-    value = summary[name]
-    if value is None:
-        return float("nan")
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ScenarioError(f"--limit: {name!r} is not a number in the summary")
-    return float(value)
 
 
 def _answer(variant: str, search: _Search) -> Capacity:

@@ -56,7 +56,7 @@ def test_no_rate_at_all_and_no_end() -> None:
 @pytest.mark.parametrize(
     ("change", "options", "words"),
     [
-        ({}, {}, "nothing limits the rate"),
+        ({}, {}, "nothing says what must be met"),
         ({}, {"limits": ["p99 < 3"]}, "is not like"),
         ({}, {"limits": ["p99_ttft <= 3"]}, "did you mean 'p99_ttft_ms'"),
         ({}, {"limits": ["p99_ttft_ms <= 3"], "attainment": 1.5}, "--attainment"),

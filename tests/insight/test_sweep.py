@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 import sim
 from sim.errors import ScenarioError
 from sim.insight.comparison import METRICS, metrics_of
-from sim.insight.sweep import Sweep, sweep
-from sim.insight.sweep.axes import axis, grid
-from sim.insight.sweep.kept import key_of
-from sim.insight.sweep.sweep import Point
+from sim.insight.sweeps import Sweep, sweep
+from sim.insight.sweeps.axes import axis, grid
+from sim.insight.sweeps.kept import key_of
+from sim.insight.sweeps.points import Point
 from tests.commands import servecast
 
 CHAT: dict[str, Any] = {
@@ -40,14 +40,7 @@ GRID = ["engine.max_num_seqs=1,4,64", "cluster.replicas=1,2"]
 def test_a_grid_is_every_combination_run_by_itself() -> None:
     found = sweep(CHAT, GRID, seeds=2, jobs=1)
     assert len(found.points) == 6
-    assert found.table["max_num_seqs" if "max_num_seqs" in found.table else "engine.max_num_seqs"].tolist() == [
-        1,
-        1,
-        4,
-        4,
-        64,
-        64,
-    ]
+    assert found.table["engine.max_num_seqs"].tolist() == [1, 1, 4, 4, 64, 64]
     overrides = ["engine.max_num_seqs=4", "cluster.replicas=2"]
     alone = [metrics_of(sim.run(CHAT, overrides=[*overrides, f"seed={seed}"]).summary) for seed in (0, 1)]
     point = next(point for point in found.points if point.overrides == tuple(overrides))

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from sim.cli.app import app
-from sim.cli.options import Format, Jobs, Scenario, Set
+from sim.cli.options import Format, Jobs, Scenario, Set, Slo, slo_overrides
 from sim.cli.progress import Progress
 from sim.cli.terminal import console
 
@@ -14,6 +14,7 @@ from sim.cli.terminal import console
 @app.command()
 def capacity(
     scenario: Scenario,
+    slo: Slo = [],  # noqa: B006
     attainment: Annotated[float, typer.Option(help="Share of requests that must meet the scenario's slo.")] = 0.99,
     limit: Annotated[
         list[str], typer.Option(metavar="LIMIT", help="A further limit: 'p99_itl_ms <= 200'; may be repeated.")
@@ -31,7 +32,7 @@ def capacity(
     with Progress("rates", shown=sys.stderr.isatty()) as progress:
         found = find(
             scenario, attainment=attainment, limits=limit, variants=variant or None, seeds=seeds,
-            tolerance=tolerance, overrides=set_, jobs=jobs, progress=progress.update,
+            tolerance=tolerance, overrides=[*set_, *slo_overrides(slo)], jobs=jobs, progress=progress.update,
         )  # fmt: skip
     if format == "json":
         from sim.insight.capacity_table import capacities_json

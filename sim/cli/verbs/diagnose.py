@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from sim.cli.app import app
-from sim.cli.options import Format, Jobs, Quiet, Scenario, Set
+from sim.cli.options import Format, Jobs, Quiet, Scenario, Set, Slo, slo_overrides
 from sim.cli.progress import Progress
 from sim.cli.terminal import console, print_json
 
@@ -15,6 +15,7 @@ from sim.cli.terminal import console, print_json
 @app.command()
 def diagnose(
     scenario: Scenario,
+    slo: Slo = [],  # noqa: B006
     seeds: Annotated[int, typer.Option(help="Run everything with so many seeds and take the means.")] = 1,
     set_: Set = [],  # noqa: B006
     out: Annotated[
@@ -31,7 +32,7 @@ def diagnose(
 
     check_folder(out)
     with Progress("runs", shown=not quiet and sys.stderr.isatty()) as progress:
-        found = find(scenario, seeds=seeds, overrides=set_, jobs=jobs, progress=progress.update)
+        found = find(scenario, seeds=seeds, overrides=[*set_, *slo_overrides(slo)], jobs=jobs, progress=progress.update)
     if out is not None:
         found.save(out)
     if quiet:

@@ -43,8 +43,8 @@ def sweep(
     quiet: Quiet = False,
 ) -> None:
     """Run a scenario at many points of its settings, and say which of them no other beats."""
-    from sim.insight.sweep import sweep as run_points
-    from sim.insight.sweep.page import print_sweep
+    from sim.insight.sweeps import sweep as run_points
+    from sim.insight.sweeps.page import print_sweep
     from sim.report.folder import check_folder
 
     check_folder(out)

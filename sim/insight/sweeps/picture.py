@@ -11,7 +11,7 @@ from sim.insight.comparison import METRICS
 from sim.report.colours import FAINT, GRID, INK, ORANGE
 
 if TYPE_CHECKING:
-    from sim.insight.sweep.sweep import Point, Sweep
+    from sim.insight.sweeps.points import Point, Sweep
 
 _MOST_NAMES = 12
 _UNITS = {"ms": " [ms]", "percent": "", "usd": "", "rate": "", "number": "", "count": ""}

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from sim.errors import ScenarioError
 from sim.insight.comparison import METRICS, metrics_of
 from sim.insight.runs import Outcome, run_each
-from sim.insight.sweep.axes import Axis, axis, grid, read_value
-from sim.insight.sweep.kept import Kept, key_of
+from sim.insight.sweeps.axes import Axis, axis, grid, read_value
+from sim.insight.sweeps.kept import Kept, key_of
 from sim.scenario import Scenario, load
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class Sweep:
 
     def plot(self, path: str | Path | None = None) -> Figure:
         """All points over two objectives, the third as colour; with `path` also written there as PNG."""
-        from sim.insight.sweep.picture import picture
+        from sim.insight.sweeps.picture import picture
         from sim.report import save_png
 
         figure = picture(self)

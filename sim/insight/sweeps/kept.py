@@ -7,7 +7,6 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import sim
 from sim import hardware
 from sim.errors import ServecastError
 from sim.insight.runs import Outcome
@@ -85,7 +84,7 @@ def _content(path: Path, _changed_ns: int) -> str:
 def _program() -> str:
     """The program's source and its presets and models."""
     total = sha256()
-    root = Path(sim.__file__).parent
+    root = Path(__file__).parents[2]
     for path in sorted(root.rglob("*")):
         if path.suffix in (".py", ".yaml", ".json"):
             total.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes())

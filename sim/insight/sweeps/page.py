@@ -7,8 +7,8 @@ from rich.text import Text
 
 from sim.insight.comparison import METRICS
 from sim.insight.comparison_table import written
-from sim.insight.sweep.axes import read_value
-from sim.insight.sweep.sweep import Sweep
+from sim.insight.sweeps.axes import read_value
+from sim.insight.sweeps.points import Sweep
 
 _MOST = 25
 _ALSO = ("slo_attainment", "output_throughput", "p99_tpot_ms")

@@ -1,0 +1,51 @@
+"""`servecast size`."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from sim.cli.app import app
+from sim.cli.options import Format, Jobs, Scenario, Set, Slo, slo_overrides
+from sim.cli.progress import Progress
+from sim.cli.terminal import console
+
+
+@app.command()
+def size(
+    scenario: Scenario,
+    gpu: Annotated[
+        list[str], typer.Option(help="A GPU profile to consider, or `all`; may be repeated; default: the scenario's.")
+    ] = [],  # noqa: B006
+    tensor_parallel: Annotated[
+        list[int], typer.Option(help="GPUs for each replica to consider; may be repeated; default: the scenario's.")
+    ] = [],  # noqa: B006
+    slo: Slo = [],  # noqa: B006
+    attainment: Annotated[float, typer.Option(help="Share of requests that must meet the targets.")] = 0.99,
+    limit: Annotated[
+        list[str], typer.Option(metavar="LIMIT", help="A further limit: 'p99_itl_ms <= 200'; may be repeated.")
+    ] = [],  # noqa: B006
+    most_gpus: Annotated[int, typer.Option(help="Look no further than so many GPUs.")] = 64,
+    seeds: Annotated[int, typer.Option(help="Judge every size by the mean over so many seeds.")] = 1,
+    set_: Set = [],  # noqa: B006
+    format: Format = "table",
+    jobs: Jobs = None,
+) -> None:
+    """Find the fewest replicas, and the cheapest GPUs, that carry a scenario's load and meet its targets."""
+    from sim import hardware
+    from sim.insight.sizing import size as find
+
+    kinds = hardware.names() if "all" in gpu else gpu
+    with Progress("rounds", shown=sys.stderr.isatty()) as progress:
+        found = find(
+            scenario, gpus=kinds, tensor_parallel=tensor_parallel, most_gpus=most_gpus, attainment=attainment,
+            limits=limit, seeds=seeds, overrides=[*set_, *slo_overrides(slo)], jobs=jobs, progress=progress.update,
+        )  # fmt: skip
+    if format == "json":
+        from sim.insight.size_table import sizes_json
+
+        sys.stdout.write(sizes_json(found))
+        return
+    from sim.insight.size_table import print_sizes
+
+    print_sizes(found, console(least=130))

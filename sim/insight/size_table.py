@@ -1,0 +1,57 @@
+"""Sizes on the terminal and as JSON."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from sim.insight.sizing import Size
+from sim.metrics.numbers import json_ready
+from sim.report import summary_json
+from sim.report.words import count, milliseconds, number, percent
+
+_COLUMNS = (
+    "GPU", "TP", "replicas", "GPUs", "$/h", "meet the SLO", "TTFT p99", "TPOT p99", "busy", "one size smaller",
+)  # fmt: skip
+
+
+def print_sizes(found: Sequence[Size], console: Console) -> None:
+    """One row per kind of replica, the cheapest first."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for name in _COLUMNS:
+        table.add_column(name, justify="left" if name in ("GPU", "one size smaller") else "right")
+    for place, one in enumerate(found):
+        style = "bold green" if place == 0 and one.carries else "" if one.carries else "dim"
+        table.add_row(*(Text(cell, style=style) for cell in _cells(one)))
+    console.print(table)
+    if not any(one.carries for one in found):
+        console.print(Text("nothing that was tried carries this load", style="bold red"))
+
+
+def sizes_json(found: Sequence[Size]) -> str:
+    """Everything but the runs' summaries."""
+    plain = [{name: value for name, value in asdict(one).items() if name != "summary"} for one in found]
+    return summary_json(json_ready({"sizes": plain}))
+
+
+def _cells(one: Size) -> list[str]:
+    kind = [one.gpu, str(one.tensor_parallel) if one.tensor_parallel else "-"]
+    if not one.carries:
+        return [*kind, "-", "-", "-", *["-"] * 4, one.why]
+    replicas = ", ".join(f"{name} {n}" for name, n in one.pools.items()) or count(one.replicas)
+    summary = one.summary
+    met = summary["slo_attainment"]["all"] if summary["slo_attainment"] else None
+    return [
+        *kind,
+        replicas,
+        count(one.gpus),
+        "-" if one.usd_per_hour is None else number(one.usd_per_hour),
+        percent(met),
+        milliseconds(summary["p99_ttft_ms"]),
+        milliseconds(summary["p99_tpot_ms"]),
+        percent(1 - summary["gpu_time"]["fraction"]["starved"]),
+        one.why,
+    ]
