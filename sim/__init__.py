@@ -17,7 +17,8 @@ from sim.errors import ServecastError
 from sim.run import Result, run  # light; and `sim.run` must be the function, not the module
 
 if TYPE_CHECKING:
-    from sim.insight import Capacity, Comparison, Diagnosis, Size, Sweep, capacity, compare, diagnose, size, sweep
+    from sim.insight import Capacity, Comparison, Diagnosis, Size, Sweep, capacity, compare, diagnose, size
+    from sim.insight.sweeps.points import sweep
     from sim.scenario import Scenario, load
 
 __all__ = [
