@@ -17,6 +17,8 @@ _OTHER_NAMES = {
     "tp": "cluster.tensor_parallel",
     "pipeline_parallel_size": "cluster.pipeline_parallel",
     "pp": "cluster.pipeline_parallel",
+    "data_parallel_size": "cluster.data_parallel",
+    "dp": "cluster.data_parallel",
     "expert_parallel": "cluster.enable_expert_parallel",
     "ep": "cluster.enable_expert_parallel",
     "interconnect": "cluster.network",

@@ -29,7 +29,16 @@ from sim.latency.first_use import FirstUse, first_use
 from sim.latency.profile import Profile
 from sim.lora import adapter_costs, adapter_room, refuse_with_lora, slots_bytes
 from sim.models import Model
-from sim.parallel import expert_shards, pipeline_timer, placed, refuse_in_a_pipeline, split, split_worst
+from sim.parallel import (
+    expert_shards,
+    memory_parts,
+    pipeline_timer,
+    placed,
+    ranks_timer,
+    refuse_what_does_not_go_together,
+    split,
+    split_worst,
+)
 from sim.pipelining import PipelinedEngine
 from sim.placement import network_names
 from sim.scenario import SETTINGS_OF_SOME_BATCHINGS, Engine, Scenario
@@ -56,7 +65,8 @@ class Setup:
     @property
     def gpus_per_replica(self) -> int:
         """GPUs that share one copy of the model."""
-        return self.scenario.cluster.tensor_parallel * self.scenario.cluster.pipeline_parallel
+        cluster = self.scenario.cluster
+        return cluster.tensor_parallel * cluster.pipeline_parallel * cluster.data_parallel
 
     @property
     def price_usd_per_gpu_hour(self) -> float | None:
@@ -108,6 +118,8 @@ class Setup:
         )
         if self.stages:
             return pipeline_timer(self.stages, self.scenario.latency, context)
+        if self.scenario.cluster.data_parallel > 1:
+            return ranks_timer(self.scenario.cluster, self.scenario.latency, context)
         timer: StepTimer = self.scenario.latency.build(context)
         if (speculative := self.scenario.engine.speculative) is None:
             return timer
@@ -127,8 +139,8 @@ class Setup:
             self.timer(),
             name,
             self.model.name,
-            replicas=cluster.replicas,
-            gpus_per_replica=self.gpus_per_replica,
+            replicas=cluster.replicas * cluster.data_parallel,  # routers choose among ranks
+            gpus_per_replica=self.gpus_per_replica // cluster.data_parallel,
             decide_ahead=bool(engine.async_scheduling),
             request_overhead_s=engine.host_request_s or 0.0,
             output_overhead_s=engine.host_output_s or 0.0,
@@ -250,14 +262,13 @@ def resolve(scenario: Scenario) -> Setup:
         stages = split(scenario.cluster, model)
     with _at(scenario, "engine"):
         values = _filled(scenario.engine, model, profile)
-        if stages:
-            refuse_in_a_pipeline(scenario.engine, values, scenario.latency)
-            values["async_scheduling"] = False
+        refuse_what_does_not_go_together(scenario.cluster, scenario.engine, values, scenario.latency)
+        values["async_scheduling"] = values["async_scheduling"] and not stages
     draft_model = _draft_model(scenario)
     with _at(scenario, "engine.lora"):
         adapters = slots_bytes(scenario.engine.lora, model, scenario.cluster.tensor_parallel)
     memory = split_worst(
-        stages or (model,),
+        memory_parts(scenario.cluster, model, stages),
         profile,
         tensor_parallel=scenario.cluster.tensor_parallel,
         weight_dtype=values["dtype"] if values["quantization"] == "none" else values["quantization"],

@@ -41,6 +41,11 @@ class Placement(Section):
     """GPUs that share every layer of one copy."""
     pipeline_parallel: Count = 1
     """Stages that the layers of one copy are spread over, each on its own tensor_parallel GPUs."""
+    data_parallel: Count = 1
+    """Ranks of one copy of a mixture: each has the attention, the queue and the KV cache of its own requests, on
+    tensor_parallel GPUs; they share the experts and take every step together. Routers choose among ranks."""
+    all2all_backend: Annotated[Any, Choice("sim.alltoall")] = "allgather_reducescatter"
+    """How tokens get from the ranks to their experts and back (vLLM: --all2all-backend)."""
     overlap_communication: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Share of the tensor-parallel collectives' time that runs behind matrix products (vLLM's async TP, SGLang's two
     batches); your engine's, not known here."""

@@ -83,14 +83,30 @@ def test_tensor_parallelism_inside_nodes_and_a_pipeline_across() -> None:
     ("cluster", "engine", "complaint"),
     [
         ({"pipeline_parallel": 81}, {}, "pipeline_parallel 81 is more than its 80 layers"),
-        ({"pipeline_parallel": 4}, {"async_scheduling": True}, "async_scheduling is not simulated in a pipeline"),
-        ({"pipeline_parallel": 4}, {"preset": "sglang"}, "batching sglang is not simulated in a pipeline"),
-        ({"pipeline_parallel": 4}, {"preemption": "swap"}, "preemption swap is not simulated in a pipeline"),
-        ({"pipeline_parallel": 4}, {"kv_offload": {"host": "1GiB"}}, "kv_offload is not simulated in a pipeline"),
+        (
+            {"pipeline_parallel": 4},
+            {"async_scheduling": True},
+            "async_scheduling is not simulated with cluster.pipeline_parallel",
+        ),
+        (
+            {"pipeline_parallel": 4},
+            {"preset": "sglang"},
+            "batching sglang is not simulated with cluster.pipeline_parallel",
+        ),
+        (
+            {"pipeline_parallel": 4},
+            {"preemption": "swap"},
+            "preemption swap is not simulated with cluster.pipeline_parallel",
+        ),
+        (
+            {"pipeline_parallel": 4},
+            {"kv_offload": {"host": "1GiB"}},
+            "kv_offload is not simulated with cluster.pipeline_parallel",
+        ),
         (
             {"pipeline_parallel": 4},
             {"speculative": {"num_speculative_tokens": 2, "acceptance_rate": 0.5, "draft_token": "0s"}},
-            "speculative is not simulated in a pipeline",
+            "speculative is not simulated with cluster.pipeline_parallel",
         ),
         ({"pipeline_parallel": 3, "tensor_parallel": 4, "gpus_per_node": 6}, {}, "do not fill nodes of 6 GPUs"),
         ({"tensor_parallel": 16, "gpus_per_node": 6}, {}, "tensor_parallel 16 does not fill gpus_per_node 6"),
@@ -103,7 +119,7 @@ def test_refusals(cluster: dict[str, Any], engine: dict[str, Any], complaint: st
 
 
 def test_a_formula_has_no_layers() -> None:
-    with pytest.raises(ScenarioError, match="latency linear knows no layers"):
+    with pytest.raises(ScenarioError, match="latency linear knows no layers and no experts"):
         resolve(load(scenario({"pipeline_parallel": 2}, latency="linear")))
 
 
@@ -135,3 +151,53 @@ def test_hidden_communication_in_a_scenario() -> None:
         for share in (0, 0.9)
     )
     assert hidden["communication"] < 0.3 * plain["communication"]
+
+
+MIXTURE = {"model": "qwen3-30b-a3b"}
+
+
+def test_ranks_in_a_scenario() -> None:
+    """Eight GPUs: eight ranks, each with its own KV cache; the network between nodes costs what the backend sends."""
+    cluster = {"data_parallel": 8, "enable_expert_parallel": True}
+    ranks = run(scenario(cluster, **MIXTURE))
+    assert ranks.summary["gpus"] == 8
+    assert set(ranks.record.requests["replica"].tolist()) == set(range(8))
+    assert ranks.summary["requests"]["finished"] == 200
+    apart = run(scenario({**cluster, "gpus_per_node": 4, "network": "ethernet-25g"}, **MIXTURE))
+    assert apart.requests["tpot_s"].mean() > 2 * ranks.requests["tpot_s"].mean()
+
+
+@pytest.mark.parametrize(
+    ("cluster", "more", "complaint"),
+    [
+        ({"data_parallel": 2}, MIXTURE, "data_parallel 2 without enable_expert_parallel"),
+        ({"data_parallel": 2, "enable_expert_parallel": True}, {}, r"llama-3\.1-70b has no experts"),
+        ({"data_parallel": 3, "enable_expert_parallel": True}, MIXTURE, "128 experts do not divide among 3 GPUs"),
+        (
+            {"data_parallel": 2, "enable_expert_parallel": True, "pipeline_parallel": 2},
+            MIXTURE,
+            "pipeline_parallel and data_parallel are not simulated together",
+        ),
+        (
+            {"data_parallel": 2, "enable_expert_parallel": True},
+            {**MIXTURE, "latency": "linear"},
+            "latency linear knows no layers and no experts",
+        ),
+        (
+            {"data_parallel": 2, "enable_expert_parallel": True, "gpus_per_node": 3},
+            MIXTURE,
+            None,
+        ),
+        (
+            {"data_parallel": 4, "enable_expert_parallel": True, "gpus_per_node": 3},
+            MIXTURE,
+            "tensor_parallel x data_parallel 4 does not fill gpus_per_node 3",
+        ),
+    ],
+)
+def test_refused_ranks(cluster: dict[str, Any], more: dict[str, Any], complaint: str | None) -> None:
+    if complaint is None:
+        resolve(load(scenario(cluster, **more)))
+        return
+    with pytest.raises(ServecastError, match=complaint):
+        resolve(load(scenario(cluster, **more)))

@@ -50,7 +50,7 @@ class _Run:
         self.end = end
 
 
-class _Flight(NamedTuple):
+class Flight(NamedTuple):
     """A launched step: when it ends, when its tokens are with the clients, and who is done then."""
 
     end_s: float
@@ -191,7 +191,7 @@ class Replica:
     def _serve(self, begun: simpy.Event) -> Generator[simpy.Event, None, None]:
         yield begun
         engine = self.engine
-        flight: _Flight | None = None
+        flight: Flight | None = None
         preempted: list[Request] = []  # by a plan that came out empty
         while True:
             self._drop_given_up()
@@ -290,19 +290,19 @@ class Replica:
                 return plan
             request, delay_s = plan.hold
 
-    def _land(self, flight: _Flight) -> Generator[simpy.Event, None, None]:
+    def _land(self, flight: Flight) -> Generator[simpy.Event, None, None]:
         """Wait for the end of a step and let its requests know."""
         yield At(self.env, flight.end_s, REPLICA_ORDER + self.index)
         self._landed(flight)
 
-    def _landed(self, flight: _Flight) -> None:
+    def _landed(self, flight: Flight) -> None:
         self.engine.land(flight.plan, flight.finished)
         for request in flight.finished:
             request.finish_s = flight.delivered_s
             self._count(request, -1)
             self.on_end(request, self.index, request.ends_as)
 
-    def _launch(self, start_s: float, plan: StepPlan) -> _Flight:
+    def _launch(self, start_s: float, plan: StepPlan) -> Flight:
         """One step: all that will be known of it when it has ended."""
         shape = plan.shape()
         time = self.timer.step(shape)
@@ -344,7 +344,7 @@ class Replica:
                 start_s, end_s, 1, decodes, context, running, kv, time, padding, padding_context,
                 *plan.seen(with_padding=False),
             )  # fmt: skip
-        return _Flight(end_s, delivered_s, plan, finished)
+        return Flight(end_s, delivered_s, plan, finished)
 
     def _transfer_s(self) -> float:
         """How long the step waits for KV that moves between the GPU and the host, before anything is computed."""
@@ -363,8 +363,8 @@ class Replica:
             self.gaps.add(gap_s, decoding)
 
     def _decode(
-        self, start_s: float, plan: StepPlan, steps: int, before: _Flight | None
-    ) -> Generator[simpy.Event, None, _Flight | None]:
+        self, start_s: float, plan: StepPlan, steps: int, before: Flight | None
+    ) -> Generator[simpy.Event, None, Flight | None]:
         """Up to `steps` equal decode steps, fewer when an arrival cuts them short.
 
         `before` is the step under way. Returns the one under way then, if steps are decided ahead.
@@ -391,7 +391,7 @@ class Replica:
         engine.repeat(steps)
         kv = KVUse(engine.kv.used_blocks, engine.held_tokens(steps))
         delivered_s = end_s + self.output_overhead_s * plan.decodes
-        flight = _Flight(end_s, delivered_s, plan, engine.launch(plan, steps))
+        flight = Flight(end_s, delivered_s, plan, engine.launch(plan, steps))
         self._decoded_s = end_s
         first = 0
         if self._stalled:

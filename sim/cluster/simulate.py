@@ -1,6 +1,7 @@
 """Requests in, tables out: arrivals, a router and replicas under one virtual clock."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from math import inf
 
 import numpy as np
@@ -17,10 +18,12 @@ from sim.cluster.loops import Loops
 from sim.cluster.lora_replica import LoraReplica
 from sim.cluster.pipelined_replica import PipelinedReplica
 from sim.cluster.pool import Pool
+from sim.cluster.ranks import RankGroups
 from sim.cluster.replica import Replica
 from sim.errors import ServecastError
 from sim.faults import Fault
 from sim.latency.pipeline import PipelineTimer
+from sim.latency.ranks import RanksTimer
 from sim.record import GapLog, Record, RequestLog, step_columns
 from sim.request import Request
 from sim.routing import Router
@@ -91,10 +94,14 @@ def simulate(
     alone = sum(pool.replicas for pool in pools) == 1  # or whose a request will be is not known before
     own_forecast = forecast if alone else Forecast()
 
+    groups = RankGroups()
+
     def make(index: int, pool: Pool) -> Replica:
-        kind = Replica if pool.adapter_costs is None else LoraReplica
+        kind: Callable[..., Replica] = Replica if pool.adapter_costs is None else LoraReplica
         if isinstance(pool.timer, PipelineTimer):
             kind = PipelinedReplica
+        elif isinstance(pool.timer, RanksTimer):
+            kind = partial(groups.rank, pool.timer)
         return kind(
             env, index, pool, gaps=gaps, on_end=end, forecast=own_forecast, fast_forward=fast_forward,
             closed_loop=table.waits,

@@ -37,6 +37,7 @@ class Model:
     expert_intermediate: int = 0
     shared_expert_intermediate: int = 0  # one expert that every token passes, with a gate (Qwen2-MoE)
     moe_layers: int = 0  # the other layers have the dense MLP
+    experts_spread: int = 1  # groups of GPUs that each hold a part of the experts: data-parallel ranks
     sliding_window: int = 0  # tokens; 0 = none
     sliding_layers: int = 0
     embeds: bool = True  # has the embedding: all but the later stages of a pipeline
@@ -116,7 +117,7 @@ class Model:
         out = self.heads // tp * self.head_dim * self.hidden
         per_width = self.mlp_matrices * self.hidden
         mlp = self.dense_layers * per_width * (self.intermediate // tp)
-        expert_width = self.experts * (self.expert_intermediate // tp)
+        expert_width = self.experts // self.experts_spread * (self.expert_intermediate // tp)
         mixture = self.moe_layers * per_width * (expert_width + self.shared_expert_intermediate // tp)
         return self.layers * (qkv + out) + mlp + mixture
 
