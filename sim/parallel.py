@@ -19,7 +19,7 @@ from sim.models import Model
 from sim.models.experts import ExpertShards
 from sim.models.stages import split_stages
 from sim.placement import check_group, check_groups, load_network, place
-from sim.scenario import Engine, Placement
+from sim.scenario import Cluster, Engine, Placement
 
 
 def placed(cluster: Placement, profile: Profile, network_file: Callable[[str], str | Path]) -> Profile:
@@ -98,7 +98,7 @@ def pipeline_timer(stages: Sequence[Model], latency: Any, context: TimerContext)
     )
 
 
-def refuse_what_does_not_go_together(cluster: Placement, given: Engine, values: dict[str, Any], latency: Any) -> None:
+def refuse_what_does_not_go_together(cluster: Cluster, given: Engine, values: dict[str, Any], latency: Any) -> None:
     """Raise ScenarioError for what is not simulated with pipeline_parallel or data_parallel."""
     pipeline, ranks = cluster.pipeline_parallel > 1, cluster.data_parallel > 1
     if not (pipeline or ranks):
@@ -116,6 +116,7 @@ def refuse_what_does_not_go_together(cluster: Placement, given: Engine, values: 
         "lora": values["lora"] is not None,
         "kv_offload": values["kv_offload"] is not None,
         "preemption swap": values["preemption"] == "swap",
+        "faults": ranks and bool(cluster.faults),
         "async_scheduling": pipeline and bool(given.async_scheduling),
     }
     for what, is_set in refused.items():

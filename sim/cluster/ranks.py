@@ -4,7 +4,8 @@ A step begins for all ranks at once and ends for all at once; one without reques
 no rank has any, all of them stand still. Routers choose among ranks as among replicas.
 """
 
-from collections.abc import Generator
+from bisect import bisect_left
+from collections.abc import Callable, Generator
 from typing import Any
 
 import simpy
@@ -12,6 +13,7 @@ import simpy
 from sim.cluster.clock import REPLICA_ORDER, WAKE_ORDER, At, succeed_at
 from sim.cluster.pool import Pool
 from sim.cluster.replica import Flight, Replica
+from sim.errors import ServecastError
 from sim.latency.first_use import FirstUse
 from sim.latency.ranks import KnownTimer, RanksTimer
 from sim.plan import StepPlan
@@ -28,18 +30,23 @@ class Rank(Replica):
         self.first_use = None  # the group's
         group.ranks.append(self)
 
-    def deliver(self, request: Request) -> None:
+    def begin(self) -> None:
+        """Serve from now on: the group does."""
+
+    def _stop(self, how: str) -> None:
+        raise ServecastError("ranks of data_parallel cannot stop one by one: that is not simulated")
+
+    def pace(self, steps: float, links: float) -> None:
+        """Not simulated; raises ServecastError."""
+        raise ServecastError("ranks of data_parallel at different paces are not simulated")
+
+    def deliver(self, request: Request, after_steps: bool = False) -> None:
         """Hand over an arriving request."""
-        super().deliver(request)
+        super().deliver(request, after_steps)
         self._group.wake()
 
-    def give_up(self, request: Request, status: str, on_arrival: bool = False) -> None:
-        """Drop a request before the next step is decided."""
-        super().give_up(request, status, on_arrival)
+    def _change(self, step_reached: Callable[..., int] = bisect_left) -> None:
         self._group.wake()
-
-    def _serve(self) -> Generator[simpy.Event, None, None]:
-        yield from ()
 
     def decide(self) -> StepPlan | None:
         """What the rank computes in the next step, None for nothing."""
