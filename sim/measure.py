@@ -30,6 +30,9 @@ from sim.workload.table import RequestTable
 _FILLING_SHARE = 0.1
 """Share of the measured arrivals that may fall into the time in which the empty cluster fills up."""
 
+_BUBBLE_SHARE = 0.3
+"""Share of a pipeline's time that its stages stand still, from which on it is said."""
+
 _STARVED_SHARE = 0.005
 """Share of starved requests from which on it is said."""
 
@@ -209,6 +212,7 @@ def _warnings(cluster: Cluster, table: RequestTable, record: Record, context: Ru
         *(_left_to_roofline(setup) for setup in setups),
         *(_unmeasured_adapters(setup, record) for setup in setups),
         _extrapolated(steps),
+        _bubbles(steps),
         *_left_out(table, requests, cluster),
         # A queue that grows for ever takes no time to fill: its requests' lives say nothing about warm-up.
         "" if saturation(requests, context).saturated else _filling(requests),
@@ -289,6 +293,18 @@ def _extrapolated(steps: Columns) -> str:
         return ""
     share = outside / int(steps["steps"].sum())
     return f"{share:.1%} of the steps lie outside the profile's measured range, so their times are extrapolated"
+
+
+def _bubbles(steps: Columns) -> str:
+    busy_s = float((steps["end_s"] - steps["start_s"])[steps["bubble_s"] != 0].sum())
+    share = float(steps["bubble_s"].sum()) / busy_s if busy_s else 0.0
+    if share < _BUBBLE_SHARE:
+        return ""
+    return (
+        f"the stages of the pipeline stood still for {share:.0%} of the time in which it had work: one batch fills one "
+        "stage at a time, and arrivals join the batch that runs; fewer stages, or a lower "
+        "engine.max_num_batched_tokens, which keeps batches apart, may serve more"
+    )
 
 
 def _left_out(table: RequestTable, requests: Columns, cluster: Cluster) -> list[str]:

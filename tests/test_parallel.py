@@ -48,6 +48,8 @@ def test_a_pipeline_from_end_to_end() -> None:
     shares = [one.summary["gpu_time"]["fraction"] for one in (whole, halves)]
     assert shares[0]["bubble"] == 0 < 0.2 < shares[1]["bubble"]
     assert shares[1]["communication"] < shares[0]["communication"]
+    said = ["stages of the pipeline stood still" in " ".join(one.warnings) for one in (whole, halves)]
+    assert said == [False, shares[1]["bubble"] > 0.3 * (1 - shares[1]["starved"])]
     tpot = [one.requests["tpot_s"].mean() for one in (whole, halves)]
     assert tpot[1] > tpot[0]
 
