@@ -8,6 +8,7 @@ two: `launch` counts the step's tokens, which is all that the next decision need
 ended, makes them known and lets the finished go, who keep their seats and blocks until then.
 """
 
+from operator import attrgetter, itemgetter
 from typing import Any
 
 from sim.decoders import DecodeGroup
@@ -31,8 +32,8 @@ class Engine:
 
     __slots__ = (
         "batching", "decoders", "done_tokens", "group_decodes", "keeps_finished", "kept", "kv", "leaving", "limits",
-        "ordering", "policy_state", "prefilling", "running", "seats_given", "steps_planned", "under_way", "waiting",
-        "window_over",
+        "ordering", "parked_tokens", "policy_state", "prefilling", "running", "seats_given", "steps_planned",
+        "under_way", "waiting", "window_over",
     )  # fmt: skip
 
     def __init__(
@@ -53,6 +54,7 @@ class Engine:
         self.decoders = DecodeGroup(limits.block_size, self.kv.grows)
         self.leaving = 0  # running, but their last tokens are under way
         self.done_tokens = 0  # KV tokens of requests that run, but have got their last token
+        self.parked_tokens = 0  # KV tokens in memory for requests that do not run: on their way from or to a replica
         self.under_way: list[StepPlan] = []  # launched and not landed, oldest first
         self.seats_given = 0
         self.keeps_finished = bool(getattr(batching, "keeps_finished", False))
@@ -92,11 +94,14 @@ class Engine:
     def schedule(self, window_over: bool = False) -> StepPlan:
         """Decide the next step; `window_over` says that the request the last plan held for has waited enough.
 
-        Raises ServecastError when requests wait, none runs, and none can ever be admitted.
+        It is empty when nothing can run before parked memory is given back (`parked_tokens`). Raises ServecastError
+        when requests wait, none runs, and none can ever be admitted.
         """
         if self.waiting.rearranges:
             self.waiting.refresh()
         self.window_over = window_over
+        if self.parked_tokens and self.waiting and not self.running and not self._has_room(self.waiting.head):
+            return StepPlan()  # policies take it for granted that nobody holds memory when nobody runs
         plan = self.batching.plan(self)
         self.steps_planned += not plan.is_empty
         if plan.is_empty and plan.hold is None and self.waiting and not self.running and not plan.preempted:
@@ -112,6 +117,9 @@ class Engine:
                 f"the replica has {self.kv.num_blocks}: give it more KV memory or lower engine.max_model_len"
             )
         return plan
+
+    def _has_room(self, request: Request) -> bool:
+        return self.kv.can_admit(request, self.kv.lookup(request), request.known_tokens, 0)
 
     def steady_steps(self, plan: StepPlan) -> int:
         """How many steps, this one included, can be done at once with `repeat`; at least 1."""
@@ -159,7 +167,7 @@ class Engine:
             self._follow(request)
         finished += self.sample(plan)
         if len(finished) > 1:
-            finished.sort(key=_seat)
+            finished.sort(key=attrgetter("seat"))
         self.leaving += len(finished)
         for request in finished:
             self.done_tokens += request.computed_tokens
@@ -205,7 +213,7 @@ class Engine:
         for request in self.decoders.named:
             known.append((request.seat, request, request.lead + clock))
         if len(known) > 1:
-            known.sort(key=_first)
+            known.sort(key=itemgetter(0))
         for _, request, tokens in known:
             self.kv.key(request, tokens)
         if self.keeps_finished:
@@ -241,12 +249,12 @@ class Engine:
             self.kv.abandon(request)
 
     def held_tokens(self, ticks: int) -> int:
-        """Tokens whose KV is in memory for running requests, with `ticks` decode steps scheduled and not launched."""
+        """Tokens whose KV is in memory for requests, with `ticks` decode steps scheduled and not launched."""
         group = self.decoders
         tokens = group.lead_sum + group.size * (group.clock + ticks) + self.done_tokens
         for request in self.prefilling:
             tokens += request.computed_tokens
-        return self._in_memory(tokens)
+        return self._in_memory(tokens) + self.parked_tokens
 
     def _in_memory(self, tokens: int) -> int:
         """Tokens in memory, when running requests have computed so many: what they share is there once."""
@@ -297,7 +305,7 @@ class Engine:
                 computed = request.lead + self.decoders.clock
             held.append((request, computed))
         self.kv.check(held)
-        if self.held_tokens(0) != self._in_memory(sum(tokens for _, tokens in held)):
+        if self.held_tokens(0) != self._in_memory(sum(tokens for _, tokens in held)) + self.parked_tokens:
             raise AssertionError("INV-2: the tokens held are not those of the running requests")
 
     def decodes(self, request: Request) -> bool:
@@ -394,11 +402,3 @@ class Engine:
             self._follow(request)
             self.kv.key(request, request.computed_tokens - request.pending_tokens)
         self.prefilling = {r: None for r in self.running if r.generated_tokens < r.output_tokens}
-
-
-def _seat(request: Request) -> int:
-    return request.seat
-
-
-def _first(known: tuple[int, Request, int]) -> int:
-    return known[0]

@@ -11,6 +11,7 @@ import numpy as np
 
 from sim.cluster.simulate import simulate
 from sim.errors import ScenarioError
+from sim.handover import handover_rules
 from sim.kvcache.capacity import HybridMemorySplit
 from sim.latency.curves import Curves
 from sim.metrics import Columns, RunContext, Slo, saturation, summarize
@@ -56,6 +57,8 @@ def measure(
         faults=said.cluster.faults,
         most_requeues=said.cluster.max_requeues if said.cluster.on_crash == "requeue" else 0,
         most_held=said.cluster.max_gateway_queue,
+        handover_rules=handover_rules(said.cluster.disaggregation),
+        decode_router=said.cluster.disaggregation.decode_router,
         warmup_s=said.measure.warmup,
         cooldown_s=said.measure.cooldown,
         fast_forward=fast_forward,

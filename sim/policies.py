@@ -79,7 +79,8 @@ class Batching(Protocol):
     prompt, so that `max_num_batched_tokens` must hold the longest; `refuses_long_prompts`, it need not, since those
     beyond it are rejected as they arrive; `reads`, names of those limits that only some policies have (see
     sim/resolve.py); `keeps_finished`, a finished request keeps its seat and its blocks until all that run are
-    finished; `schedules_drafts`, it computes `Request.draft_tokens` with the known ones.
+    finished; `promises_answers`, whoever is admitted has memory for all of the answer; `schedules_drafts`, it computes
+    `Request.draft_tokens` with the known ones.
     """
 
     def plan(self, engine: "Engine") -> StepPlan:

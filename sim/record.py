@@ -5,7 +5,7 @@ Rows are packed into byte buffers with one call each and become numpy columns at
 
 import struct
 from array import array
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -84,6 +84,16 @@ class Record:
     tenants: tuple[str, ...]
     """The names that `requests["tenant"]` indexes."""
     counters: dict[str, int]
+    waits: Columns = field(default_factory=lambda: waits_table([]))
+    """Stretches in which a replica had requests, and none could run before KV had been moved between replicas."""
+    links: Columns = field(default_factory=dict)
+    """The ports through which that KV went: `bytes_per_s`, `carried_bytes`, `busy_s`."""
+
+
+def waits_table(rows: list[tuple[int, float, float]]) -> Columns:
+    """(replica, start, end) as columns."""
+    columns = np.array(rows, np.float64).reshape(-1, 3).T
+    return {"replica": columns[0].astype(np.int64), "start_s": columns[1], "end_s": columns[2]}
 
 
 class RequestLog:

@@ -16,6 +16,7 @@ from sim.cluster.pool import Pool
 from sim.engine import Engine as Replica
 from sim.engine import EngineLimits
 from sim.errors import ScenarioError, ServecastError
+from sim.handover import check_roles, handing
 from sim.kvcache._hybrid import HybridPaged
 from sim.kvcache.capacity import HybridMemorySplit, MemorySplit
 from sim.kvcache.contiguous import Contiguous
@@ -202,7 +203,10 @@ class Cluster:
 
     def parts(self) -> list[Pool]:
         """The pools for the simulation."""
-        return [setup.pool(name) for name, setup in self.pools.items()]
+        said = self.scenario.cluster
+        return [
+            handing(setup.pool(name), setup, said.role(name), said.disaggregation) for name, setup in self.pools.items()
+        ]
 
     def models(self, tenants: Sequence[str]) -> list[str]:
         """The model that each tenant asks for. Raises ScenarioError where nobody serves it, or nobody is the tenant."""
@@ -230,8 +234,13 @@ def resolve_cluster(scenario: Scenario) -> Cluster:
     """`resolve` for each of the cluster's pools; the resolved scenario loads again to the same cluster."""
     if not scenario.cluster.pools:
         setup = resolve(scenario)
+        with _at(scenario, "cluster"):
+            check_roles({}, {}, scenario.cluster.disaggregation)
         return Cluster(setup.scenario, {"": setup})
     setups = {name: resolve(scenario.single(name)) for name in scenario.cluster.pools}
+    with _at(scenario, "cluster"):
+        roles = {name: pool.role for name, pool in scenario.cluster.pools.items()}
+        check_roles(setups, roles, scenario.cluster.disaggregation)
     pools = {
         name: scenario.cluster.pools[name].model_copy(update={"engine": setup.scenario.engine})
         for name, setup in setups.items()

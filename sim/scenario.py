@@ -21,6 +21,7 @@ from pydantic import (
 from sim import document, layering
 from sim.choice import Choice, nearest
 from sim.cold_start import ColdStart
+from sim.disaggregation import Disaggregation, Role
 from sim.document import Document
 from sim.engineparts import KVOffload, Lora, Speculative
 from sim.errors import ScenarioError
@@ -169,6 +170,8 @@ class Pool(Placement):
     """The model that it serves; default: the scenario's."""
     engine: Engine = Engine()
     """What differs from the scenario's engine."""
+    role: Role = ""
+    """prefill: it computes prompts for the pools of role decode; default: all of a request."""
 
     @model_serializer(mode="wrap")
     def _only_what_is_set(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -194,6 +197,12 @@ class Cluster(Placement):
     """Most requests that wait while no replica takes any, further ones fail; default: no limit."""
     pools: dict[str, Pool] = Field(default={})
     """Replicas of several kinds, by name; what a pool leaves out is as said here. Default: one kind."""
+    disaggregation: Disaggregation = Disaggregation()
+    """How prompts' KV gets from pools of role prefill to pools of role decode."""
+
+    def role(self, pool: str) -> Role:
+        """What a pool of that name does; "" is the name of the only one."""
+        return self.pools[pool].role if self.pools else ""
 
     @model_validator(mode="after")
     def _every_pool_has_a_gpu(self) -> Self:

@@ -62,6 +62,11 @@ class TensorrtLlm:
         return not self.enable_chunked_context
 
     @property
+    def promises_answers(self) -> bool:
+        """Nobody is admitted without memory for all of the answer."""
+        return self.capacity_scheduler_policy == "guaranteed_no_evict"
+
+    @property
     def refuses_long_prompts(self) -> bool:
         """Without chunks, prompts of more tokens than a step are answered with an error."""
         return self.whole_prompts and self.capacity_scheduler_policy == "guaranteed_no_evict"

@@ -59,6 +59,7 @@ class Tgi:
     """Tokens of answer that clients allow; default: exactly what they will get."""
 
     whole_prompts: ClassVar[bool] = True
+    promises_answers: ClassVar[bool] = True
 
     def plan(self, engine: Engine) -> StepPlan:
         """Decide the next step."""

@@ -11,6 +11,9 @@ import simpy
 ARRIVAL_ORDER = 0
 """Arrivals known beforehand come before anything else at the same time, so that the next step sees them."""
 
+LINK_ORDER = 1
+"""Then transfers over links end, so that a step that is decided at that time sees what came."""
+
 REPLICA_ORDER = 2
 """Replica k's steps end in order 2 + k: ties do not depend on which event was made first."""
 

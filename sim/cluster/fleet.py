@@ -51,8 +51,10 @@ class Fleet:
         self.replicas: list[Replica] = []
         self.pool_of: list[int] = []
         self.serving = {pool.model: Candidates() for pool in self.pools}
-        """Who takes requests, for each model."""
+        """Who takes requests as they arrive, for each model."""
         self.counters = {"crashes": 0, "requeued": 0}
+        self.decoding = {pool.model: Candidates() for pool in self.pools if pool.role == "decode"}
+        """Who takes requests whose prompt is computed elsewhere, for each model."""
         self._make = make
         self._states: list[tuple[int, int, float]] = []  # replica, what it does from then on, when
 
@@ -62,6 +64,11 @@ class Fleet:
         self.replicas.append(replica)
         self.pool_of.append(pool)
         return replica
+
+    def candidates(self, replica: Replica) -> Candidates:
+        """Those whom a replica joins when it serves."""
+        kind = replica.kind
+        return self.decoding[kind.model] if kind.role == "decode" else self.serving[kind.model]
 
     def note(self, replica: Replica, state: str, now_s: float) -> None:
         """What the replica does from now on; "gone" gives its GPUs back."""

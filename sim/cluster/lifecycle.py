@@ -108,7 +108,7 @@ class Lifecycle:
     def _ready(self, replica: Replica) -> None:
         self._now(replica, "serving")
         replica.begin()
-        self.fleet.serving[replica.kind.model].join(replica)
+        self.fleet.candidates(replica).join(replica)
         for tell in list(self.on_ready):
             tell(replica)
 
@@ -119,7 +119,7 @@ class Lifecycle:
             then(replica)
             return
         self._then[replica.index] = then
-        self.fleet.serving[replica.kind.model].leave(replica)
+        self.fleet.candidates(replica).leave(replica)
         if how == "draining":
             replica.drain()
         else:

@@ -2,13 +2,17 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from sim.cluster.adapter_costs import AdapterCosts
 from sim.cluster.host_link import HostLink
+from sim.cluster.outlet import Outlet
 from sim.engine import Engine
 from sim.errors import ServecastError
 from sim.latency import StepTimer
 from sim.latency.first_use import FirstUse
+from sim.latency.pipeline import PipelineTimer
+from sim.latency.ranks import RanksTimer
 
 
 def nothing_to_compile() -> FirstUse | None:
@@ -26,6 +30,9 @@ class Pool:
     scheduling: a step is decided while the one before it is under way. `make_first_use` says what a fresh replica
     still has to compile. `adapter_costs` are for engines that take LoRA adapters, which requests that want some need.
     One that starts or restarts during the run serves `cold_start_s` later.
+
+    A pool of role "prefill" computes prompts for those of role "decode": their KV, `kv_bytes_per_block` on all GPUs of
+    a replica together and so many `layers`, goes through both their outlets.
     """
 
     make_engine: Callable[[], Engine]
@@ -41,8 +48,19 @@ class Pool:
     make_first_use: Callable[[], FirstUse | None] = nothing_to_compile
     adapter_costs: AdapterCosts | None = None
     cold_start_s: float = 0.0
+    role: Literal["", "prefill", "decode"] = ""
+    outlet: Outlet = Outlet()  # noqa: RUF009
+    kv_bytes_per_block: int = 0
+    layers: int = 1
 
     def __post_init__(self) -> None:
+        if self.role and self.adapter_costs is not None:
+            raise ServecastError("LoRA adapters are not modelled where prompts are computed elsewhere: leave one out")
+        if self.role and isinstance(self.timer, PipelineTimer | RanksTimer):
+            raise ServecastError(
+                "pipeline_parallel and data-parallel attention are not modelled where prompts are computed elsewhere: "
+                "use tensor_parallel"
+            )
         if self.decide_ahead and not getattr(self.make_engine().batching, "decides_ahead", False):
             raise ServecastError(
                 "this batching cannot decide a step while one is under way: decide_ahead must be False"

@@ -100,6 +100,7 @@ class Replica:
         """Told when it serves no more, with the requests that it leaves."""
         self._stopping: str | None = None  # "drain" or "crash"
         self._slow = (1.0, 1.0)  # how many times as long steps take, and what goes over links
+        self.waits: list[tuple[float, float]] = []  # when nothing ran because KV was on its way
         self._step_s = inf  # duration of the latest decode step, to guess how many fit into a time
         self._decoded_s = -inf  # end of the latest step in which the decode group got a token
         self._stalled: list[tuple[float, int]] = []  # measured members whose last token is older: when, how many
@@ -148,12 +149,15 @@ class Replica:
     def deliver(self, request: Request, after_steps: bool = False) -> None:
         """Hand over an arriving request; `after_steps` when it comes after all steps that end at the same time."""
         self._count(request, 1)
+        self.enqueue(request, bisect_right if after_steps else self._step_reached)
+
+    def enqueue(self, request: Request, step_reached: Callable[..., int] = bisect_right) -> None:
+        """Put a request that is counted already into the engine's queue."""
         request.queued_s = self.env.now
-        may_disturb = self.engine.add(request)
-        if self._idle is not None:
+        if self.engine.add(request):
+            self._change(step_reached)
+        elif self._idle is not None:
             self._wake(self._idle)
-        elif may_disturb and self._run is not None:
-            self._cut_short(self._run, bisect_right if after_steps else self._step_reached)
 
     def give_up(self, request: Request, status: str, on_arrival: bool = False) -> None:
         """Drop a request before the next step is decided, unless its last token is there or under way then.
@@ -204,10 +208,12 @@ class Replica:
                 if self._stopping is not None:
                     self.stopped(self, self._lose() if crashed else [])
                     return
-                self._idle = self.env.event()
-                yield self._idle
+                yield from self._sleep()
                 continue
             plan = engine.schedule()
+            if flight is None and self._must_wait(plan):
+                yield from self._sleep()
+                continue
             if plan.hold is not None and flight is None:
                 held = yield from self._hold_back(*plan.hold)
                 if held is None:
@@ -227,7 +233,7 @@ class Replica:
             if preempted:
                 plan.preempted[:0] = preempted
                 preempted = []
-            steps = engine.steady_steps(plan) if self.fast_forward else 1
+            steps = self._steady_steps(plan) if self.fast_forward else 1
             if steps > 1 and (flight is not None or not self.ahead):
                 flight = yield from self._decode(start_s, plan, min(steps, _LONGEST_RUN), flight)
                 continue
@@ -238,6 +244,19 @@ class Replica:
                 if flight is not None:
                     yield from self._land(flight)
                 flight = launched
+
+    def _sleep(self) -> Generator[simpy.Event, None, None]:
+        """Wait until something comes, or memory becomes free."""
+        self._idle = self.env.event()
+        yield self._idle
+
+    def _must_wait(self, plan: StepPlan) -> bool:
+        """Whether nothing can run before KV has been moved."""
+        idle = self.engine.parked_tokens and plan.is_empty and not (plan.preempted or plan.hold)
+        return bool(idle and not self.engine.running)
+
+    def _steady_steps(self, plan: StepPlan) -> int:
+        return self.engine.steady_steps(plan)
 
     def _drop_given_up(self) -> None:
         given_up, self._given_up = self._given_up, []
@@ -270,7 +289,7 @@ class Replica:
     def _hold_back(self, request: Request, delay_s: float) -> Generator[simpy.Event, None, StepPlan | None]:
         """Wait until the engine has a plan, which it has when `request` has waited `delay_s` in the queue.
 
-        None when nobody waits any more.
+        None when nobody waits any more, or all that do need memory that is not there.
         """
         self._held_since = self.env.now
         while True:
@@ -286,6 +305,9 @@ class Replica:
                 self._held_since = None
                 return None
             plan = self.engine.schedule()
+            if self._must_wait(plan):
+                self._held_since = None
+                return None
             if plan.hold is None:
                 return plan
             request, delay_s = plan.hold

@@ -13,6 +13,7 @@ from sim.cluster.faults import start_faults
 from sim.cluster.fleet import Fleet
 from sim.cluster.gateway import Gateway
 from sim.cluster.giving_up import GivingUp
+from sim.cluster.handover import Handover, HandoverRules
 from sim.cluster.lifecycle import Lifecycle
 from sim.cluster.loops import Loops
 from sim.cluster.lora_replica import LoraReplica
@@ -24,7 +25,7 @@ from sim.errors import ServecastError
 from sim.faults import Fault
 from sim.latency.pipeline import PipelineTimer
 from sim.latency.ranks import RanksTimer
-from sim.record import GapLog, Record, RequestLog, step_columns
+from sim.record import GapLog, Record, RequestLog, step_columns, waits_table
 from sim.request import Request
 from sim.routing import Router
 from sim.streams import stream
@@ -48,6 +49,8 @@ def simulate(
     faults: Sequence[Fault] = (),
     most_requeues: int | None = None,
     most_held: int | None = None,
+    handover_rules: HandoverRules = HandoverRules(),  # noqa: B008
+    decode_router: Router | None = None,
     fast_forward: bool = True,
     progress: Callable[[int, int], None] | None = None,
 ) -> Record:
@@ -59,6 +62,8 @@ def simulate(
     `request_timeout_s` after a replica got it, or `queue_timeout_s` after that if no step has begun for it.
     `faults` happen to the replicas; a request whose replica crashes is sent on `most_requeues` times, then it fails
     (None: always sent on, 0: never). While no replica takes requests, `most_held` of them wait at the gateway.
+    Between pools for prefill and for decode, requests go by `handover_rules`, and to the decode replica that
+    `decode_router` chooses (default: as `router`).
     `fast_forward` off simulates every step on its own; the tables must come out the same.
     `progress` is called with (requests done, requests) now and then. Raises ServecastError when a
     request can never be served, or when a cool-down is asked of a closed loop, whose last arrival
@@ -70,6 +75,8 @@ def simulate(
         raise ServecastError(
             "requests want LoRA adapters: their engines must take them, and adapter_costs must be given"
         )
+    if faults and any(pool.role for pool in pools):
+        raise ServecastError("faults are not modelled where prompts are computed elsewhere: leave one out")
     env = simpy.Environment()
     log, gaps = RequestLog(len(table)), GapLog()
     left = 0
@@ -94,7 +101,7 @@ def simulate(
     alone = sum(pool.replicas for pool in pools) == 1  # or whose a request will be is not known before
     own_forecast = forecast if alone else Forecast()
 
-    groups = RankGroups()
+    groups, handover = RankGroups(), Handover(env, len(table), handover_rules, end)
 
     def make(index: int, pool: Pool) -> Replica:
         kind: Callable[..., Replica] = Replica if pool.adapter_costs is None else LoraReplica
@@ -102,10 +109,10 @@ def simulate(
             kind = PipelinedReplica
         elif isinstance(pool.timer, RanksTimer):
             kind = partial(groups.rank, pool.timer)
+        kind = handover.kind(index, pool) if pool.role else partial(kind, on_end=end)
         return kind(
-            env, index, pool, gaps=gaps, on_end=end, forecast=own_forecast, fast_forward=fast_forward,
-            closed_loop=table.waits,
-        )  # fmt: skip
+            env, index, pool, gaps=gaps, forecast=own_forecast, fast_forward=fast_forward, closed_loop=table.waits
+        )
 
     fleet = Fleet(pools, make)
     lifecycle = Lifecycle(env, fleet, lambda replica, lost: gateway.lost(replica, lost))
@@ -118,7 +125,14 @@ def simulate(
         for model, candidates in fleet.serving.items()
     }
     asked = models or [pools[0].model] * len(table.tenants)
-    ways = [(fleet.serving[model], routers[model]) for model in asked]
+    choosers = [routers[model] for model in asked]
+    if fleet.decoding:
+        decode_routers = {
+            model: (decode_router or router).start(stream(seed, f"router.decode.{model}"), candidates)
+            for model, candidates in fleet.decoding.items()
+        }
+        choosers = handover.connect(fleet.replicas, choosers, [decode_routers[model] for model in asked])
+    ways = [(fleet.serving[model], choose) for model, choose in zip(asked, choosers, strict=True)]
     giving_up = _giving_up(table, request_timeout_s, queue_timeout_s)
     limits = (inf if most is None else most for most in (most_requeues, most_held))
     gateway = Gateway(env, fleet, ways, giving_up, leave, *limits)
@@ -144,6 +158,8 @@ def simulate(
     bins, counts = gaps.histogram()
     requests_columns = log.columns()
     rows = requests_columns["id"]
+    if fleet.decoding:
+        requests_columns |= handover.columns(rows)
     if table.prompts is not None:
         requests_columns["prompt"] = table.prompts[rows]
     if table.sessions is not None:
@@ -169,6 +185,8 @@ def simulate(
             **_transfers(fleet.replicas),
             **_loads(fleet.replicas),
         },
+        waits=waits_table([(replica.index, *wait) for replica in fleet.replicas for wait in replica.waits]),
+        links=handover.links(),
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.record import Record
+from sim.record import Record, waits_table
 
 Columns = Mapping[str, NDArray[Any]]
 """A record table: columns of equal length by name, as the recorder keeps them."""
@@ -81,6 +81,11 @@ class RunContext:
     `sim.record.LIFE`), `start_s`, `end_s`. Stretches of one replica do not overlap."""
     makespan_s: float
     """Virtual time from 0 to the last finish on any replica."""
+    waits: Columns = field(default_factory=lambda: waits_table([]))
+    """Stretches in which a replica (`replica`, `start_s`, `end_s`) could do nothing before KV had been moved between
+    replicas."""
+    links: Columns = field(default_factory=dict)
+    """The ports that this KV went through: `bytes_per_s`, `carried_bytes`, `busy_s`."""
     pools: tuple[str, ...] = ("",)
     counters: Mapping[str, int] = field(default_factory=dict)
     """What was counted beside the tables: tokens whose KV moved between GPU and host, requests never sent."""
@@ -111,6 +116,8 @@ def context_of(record: Record, **facts: Any) -> RunContext:
     known: dict[str, Any] = {
         "replicas": {**record.replicas, **unknown},
         "lives": record.lives,
+        "waits": record.waits,
+        "links": record.links,
         "makespan_s": record.makespan_s,
         "pools": record.pools,
         "counters": record.counters,

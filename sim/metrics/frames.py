@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from sim.metrics.context import Columns
+from sim.metrics.handover import handover_columns
 from sim.metrics.latency import latency_columns
 from sim.record import STATUS
 
@@ -15,7 +16,7 @@ def requests_frame(requests: Columns, tenants: Sequence[str]) -> pd.DataFrame:
 
     `tenants` are the names that the column tenant indexes.
     """
-    frame = pd.DataFrame({**requests, **latency_columns(requests)})
+    frame = pd.DataFrame({**requests, **latency_columns(requests), **handover_columns(requests)})
     frame["status"] = pd.Categorical(frame["status"], categories=list(STATUS))
     frame["tenant"] = pd.Categorical(np.array(tenants)[requests["tenant"]], categories=list(tenants))
     return frame

@@ -16,9 +16,10 @@ BUCKETS = (
     "starved", "loading", "down",
 )  # fmt: skip
 """useful prefill, useful decode, tokens computed again after preemption, rows computed for nobody (of CUDA graphs
-and of static batches), collectives, host time the GPU waits for, KV that moves between GPU and host, stages of
-a pipeline that wait for others, idle while requests are held back to make a larger batch, idle with nothing to run,
-held while a replica is not ready to serve, and held while it is out of order."""
+and of static batches), collectives, host time the GPU waits for, KV that moves (between GPU and host, or between
+replicas while nothing else can run), stages of a pipeline that wait for others, idle while requests are held back to
+make a larger batch, idle with nothing to run, held while a replica is not ready to serve, and held while it is out of
+order."""
 
 _TOLERANCE = 1e-9
 
@@ -53,6 +54,7 @@ def gpu_time(steps: Columns, context: RunContext, lives: Columns | None = None) 
     window = exact_sum(steps["window_s"] * gpus)
     lives = context.lives if lives is None else lives
     held = held_s(lives, of_replica(context.replicas, "gpus", lives))
+    waiting = _waiting(lives, context)
     seconds = {
         "prefill": exact_sum(per_token * (prefilled - again + again_decoding) * gpus),
         "decode": exact_sum(per_token * (decoded - again_decoding) * gpus),
@@ -60,10 +62,10 @@ def gpu_time(steps: Columns, context: RunContext, lives: Columns | None = None) 
         "padding": exact_sum(padding * gpus) + exact_sum(per_token * (steps["padding_tokens"] * count) * gpus),
         "communication": exact_sum(comm * gpus),
         "host": exact_sum(host * gpus),
-        "transfer": exact_sum(transfer * gpus),
+        "transfer": exact_sum(transfer * gpus) + waiting,
         "bubble": exact_sum(bubble * gpus),
         "window": window,
-        "starved": exact_sum(_idle(steps, lives, context)) - window,
+        "starved": exact_sum(_idle(steps, lives, context)) - window - waiting,
         **{state: exact_sum(held[lives["state"] == LIFE.index(state)]) for state in ("loading", "down")},
     }
     check_gpu_time(seconds, exact_sum(held))
@@ -79,6 +81,14 @@ def check_gpu_time(seconds: dict[str, float], whole: float) -> None:
     for name, value in seconds.items():
         if value < -slack:
             raise InvariantError(f"INV-4: the {name} bucket holds {value!r} GPU-seconds, less than none")
+
+
+def _waiting(lives: Columns, context: RunContext) -> float:
+    """GPU-seconds in which these replicas waited for KV, up to the makespan."""
+    waits = context.waits
+    gpus = of_replica(context.replicas, "gpus", waits) * np.isin(waits["replica"], lives["replica"])
+    lasting = np.minimum(waits["end_s"], context.makespan_s) - waits["start_s"]
+    return exact_sum(np.maximum(lasting, 0.0) * gpus)
 
 
 def busy_s(steps: Columns) -> float:

@@ -33,14 +33,15 @@ def littles_law(requests: Columns, steps: Columns, context: RunContext) -> Littl
     """Little's law from two sides; None when a request is unfinished (it has no latency) or none ran.
 
     L comes from the steps table (requests seated, over time) and the queue waits; lambda * W from
-    finish times. With preemptions and crashes, whose second wait no table holds, L is the integral of arrivals
-    less departures: that tests the arithmetic, not the tables against each other.
+    finish times. With preemptions and crashes, whose second wait no table holds, or a second queue between replicas,
+    L is the integral of arrivals less departures: that tests the arithmetic, not the tables against each other.
     """
     entered = requests["status"] != "rejected"
     finished = requests["status"] == "finished"
     if not context.makespan_s or not entered.any() or not finished[entered].all():
         return None
-    if requests["preemptions"].any() or requests["requeues"].any():
+    again = requests["preemptions"].any() or requests["requeues"].any()
+    if again or "prefill_replica" in requests:
         arrival, leave = system_intervals(requests, context.makespan_s)
         present = float(requests_between(arrival, leave, np.array([0.0, context.makespan_s]))[0])
     else:

@@ -1,7 +1,7 @@
 """Is the queue still growing when the last request arrives?"""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -46,13 +46,21 @@ def saturation(requests: Columns, context: RunContext) -> Saturation:
        at the very end, or bursts that come and go, do not count;
     4. drain: starting nine tenths of that backlog takes longer than 2% of the arrival period.
 
-    Closed loops are never saturated (each user waits), and fewer than 20 requests or arrivals all
+    Where prompts are computed elsewhere, the wait between the first token and the first step of decoding is judged in
+    the same way. Closed loops are never saturated (each user waits), and fewer than 20 requests or arrivals all
     at once cannot tell. What sessions send after the last of them has started does not count as arrivals.
     """
     entered = (requests["status"] != "rejected") & (requests["arrival_s"] <= context.last_start_s)
     if context.closed_loop:
         return NOT_SATURATED
-    return queue_growth(requests["arrival_s"][entered], waiting_ends(requests)[entered])
+    verdict = queue_growth(requests["arrival_s"][entered], waiting_ends(requests)[entered])
+    if verdict.saturated or "prefill_replica" not in requests:
+        return verdict
+    prefilled = ~np.isnan(requests["prefilled_s"])
+    begun = requests["decode_scheduled_s"]
+    begun = np.where(np.isnan(begun), requests["finish_s"], begun)
+    decoding = queue_growth(requests["prefilled_s"][prefilled], begun[prefilled])
+    return replace(decoding, reason=f"decode {decoding.reason}") if decoding.saturated else verdict
 
 
 def queue_growth(arrival: Floats, scheduled: Floats) -> Saturation:

@@ -11,6 +11,7 @@ from sim.metrics.context import Columns, RunContext
 from sim.metrics.fairness import fairness
 from sim.metrics.fleet import peak_gpus
 from sim.metrics.gpu_time import fractions, gpu_time
+from sim.metrics.handover import handover
 from sim.metrics.invariants import check_causality, littles_law
 from sim.metrics.latency import completed, given_up, itl_statistics, latency_columns
 from sim.metrics.numbers import describe, json_ready
@@ -67,6 +68,7 @@ def summarize(
         "gpu_time": {"total_s": sum(seconds.values()), "seconds": seconds, "fraction": fractions(seconds)},
         **model_utilisation(steps, context),
         **engine_load(requests, steps, context),
+        "handover": handover(requests, context),
         **cost(requests, context),
         "all_answers": all_answers(requests),
         "sessions": sessions(requests, context),

@@ -166,6 +166,7 @@ def _engine(summary: Summary) -> Iterable[tuple[str, str]]:
     for tier in ("host", "disk"):
         if hits := moved.get(f"{tier}_hit_tokens"):
             yield f"loaded from {tier}", f"{number(hits)} tokens"
+    yield from _handover(summary.get("handover"))
     yield "preemptions", count(summary["preemptions"])
     if moved.get("swapped_out_tokens"):
         yield "swapped", f"{number(moved['swapped_out_tokens'])} tokens"
@@ -179,6 +180,19 @@ def _engine(summary: Summary) -> Iterable[tuple[str, str]]:
         busy, overall = summary[f"{name}_busy"], summary[f"{name}_makespan"]
         if busy is not None:
             yield label, f"{percent(busy)} busy, {percent(overall)} overall"
+
+
+def _handover(moved: Summary | None) -> Iterable[tuple[str, str]]:
+    """What prefill replicas handed over to decode replicas."""
+    if moved is None:
+        return
+    yield "handed over", f"{count(moved['requests'])} requests, {number(moved['bytes'] / 1e9)} GB"
+    for label, name in (("KV transfer", "kv_transfer"), ("decode queue", "decode_queue_wait")):
+        yield label, f"{milliseconds(moved[f'mean_{name}_ms'])} mean, {milliseconds(moved[f'p99_{name}_ms'])} p99"
+    yield (
+        "links used",
+        f"{percent(moved['link_utilisation_mean'])} mean, {percent(moved['link_utilisation_peak'])} peak",
+    )
 
 
 def _mean_and_peak(summary: Summary, name: str) -> str:
