@@ -94,14 +94,16 @@ class Engine:
     def schedule(self, window_over: bool = False) -> StepPlan:
         """Decide the next step; `window_over` says that the request the last plan held for has waited enough.
 
-        It is empty when nothing can run before parked memory is given back (`parked_tokens`). Raises ServecastError
-        when requests wait, none runs, and none can ever be admitted.
+        It is empty when nothing can run before parked memory is given back. Raises ServecastError when requests wait,
+        none runs, and none can ever be admitted.
         """
         if self.waiting.rearranges:
             self.waiting.refresh()
         self.window_over = window_over
-        if self.parked_tokens and self.waiting and not self.running and not self._has_room(self.waiting.head):
-            return StepPlan()  # policies take it for granted that nobody holds memory when nobody runs
+        if self.parked_tokens and self.waiting and not self.running:
+            head = self.waiting.head
+            if not self.kv.can_admit(head, self.kv.lookup(head), head.known_tokens, 0):
+                return StepPlan()  # policies take it for granted that nobody holds memory when nobody runs
         plan = self.batching.plan(self)
         self.steps_planned += not plan.is_empty
         if plan.is_empty and plan.hold is None and self.waiting and not self.running and not plan.preempted:
@@ -117,9 +119,6 @@ class Engine:
                 f"the replica has {self.kv.num_blocks}: give it more KV memory or lower engine.max_model_len"
             )
         return plan
-
-    def _has_room(self, request: Request) -> bool:
-        return self.kv.can_admit(request, self.kv.lookup(request), request.known_tokens, 0)
 
     def steady_steps(self, plan: StepPlan) -> int:
         """How many steps, this one included, can be done at once with `repeat`; at least 1."""
