@@ -21,6 +21,7 @@ from sim.workload.conversations import converse
 from sim.workload.fields import NonNegative, Positive
 from sim.workload.giveup import GiveUp
 from sim.workload.grid import spread, told_of_grid
+from sim.workload.mix import mixed
 from sim.workload.points import MAX_REQUESTS, UserLoop
 from sim.workload.prefixes.repeated_prompts import RepeatedPrompts
 from sim.workload.sessions import SessionFile
@@ -70,11 +71,19 @@ class Workload(BaseModel):
     """Beams of a search for each answer, as vLLM does it: rounds of one-token requests; 1: no search."""
     prediction_error: NonNegative = 0.0
     """How wrong schedulers guess output lengths: the standard deviation of ln(guess / truth); 0: they know."""
+    mix: Annotated[dict[str, "Workload"], Field(min_length=1)] | None = None
+    """Several workloads at once, and nothing beside them but load:; the requests of each are a tenant's of its name."""
     load: Positive = 1.0
     """Everything arrives so many times as fast; `servecast capacity` turns this knob."""
 
     @model_validator(mode="after")
     def _one_whole_story(self) -> Self:
+        if self.mix is not None:
+            beside = sorted(self.model_fields_set - {"mix", "load"}, key=[*type(self).model_fields].index)
+            changed = [name for name in beside if getattr(self, name) != type(self).model_fields[name].default]
+            if changed:
+                raise ValueError(f"{changed[0]} beside mix: says nothing of which workload; give it to one of them")
+            return self
         if self.load != 1.0 and isinstance(self.arrivals, UserLoop):
             raise ValueError("a closed loop's rate follows from its users and think time: change these, not load:")
         self._check_beams()
@@ -86,7 +95,9 @@ class Workload(BaseModel):
                 raise ValueError(f"a trace brings its own requests, so {given[0]} cannot be given with it; remove one")
             return self
         if self.arrivals is None:
-            raise ValueError("give trace: (a file of requests) or arrivals: (a process that makes them)")
+            raise ValueError(
+                "give trace: (a file of requests), arrivals: (a process that makes them), or mix: (several workloads)"
+            )
         self._check_lengths()
         self._check_end()
         return self
@@ -151,6 +162,9 @@ class Workload(BaseModel):
         return table if self.load == 1.0 else dataclasses.replace(table, arrival_s=rounded(table.arrival_s / self.load))
 
     def _table(self, seed: int, base_dir: Path) -> RequestTable:
+        if self.mix is not None:
+            seeds = {name: int(stream(seed, f"workload.mix.{name}").integers(1 << 62)) for name in self.mix}
+            return mixed({name: part.table(seeds[name], base_dir) for name, part in self.mix.items()})
         if isinstance(self.trace, SessionFile):
             table = self._adapted(self._session_table(_located(self.trace, base_dir), seed), seed)
             return self._predicted(table if self.n == 1 else with_answers(table, self.n, None), seed)

@@ -40,7 +40,7 @@ def columns(of: RequestTable) -> list[bytes]:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"arrivals": None}, "give trace: .* or arrivals:"),
+        ({"arrivals": None}, "give trace: .* arrivals:"),
         ({"trace": {"csv": {"path": "x"}}}, "a trace brings its own requests, so arrivals cannot"),
         ({"requests": None}, "arrivals need an end; give requests: .* or duration:"),
         ({"output_tokens": None}, "output_tokens is missing"),
