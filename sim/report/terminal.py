@@ -97,18 +97,38 @@ def _groups(summary: Summary) -> Iterable[RenderableType]:
             continue
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
         table.add_column(label, min_width=10)
-        for heading in ("requests", "mean wait", "p99 wait", "max wait", "p99 TTFT", "overtaken by"):
+        judged = any("slo_attainment" in row for row in groups.values())
+        headings = ("requests", "mean wait", "p99 wait", "max wait", "p99 TTFT", "overtaken by")
+        for heading in (*headings, "meet the SLO") if judged else headings:
             table.add_column(heading, justify="right", min_width=8)
         for name, row in groups.items():
             waits = (f"{statistic}_queue_wait_ms" for statistic in ("mean", "p99", "max"))
             times = [milliseconds(row[key]) for key in (*waits, "p99_ttft_ms")]
-            table.add_row(name or "none", count(row["requests"]), *times, f"≤ {count(row['max_overtaken'])}")
+            met = [percent(row["slo_attainment"])] if judged else []
+            table.add_row(name or "none", count(row["requests"]), *times, f"≤ {count(row['max_overtaken'])}", *met)
         yield table
+    if pools := summary.get("by_pool"):
+        yield _pools(pools)
     fair = summary.get("fairness")
     if fair and fair["jain_index"] is not None:
         told = f"fairness of tenants while they compete ({percent(fair['competing_share'])} of the time): "
         told += f"Jain's index {fair['jain_index']:.3f}, service differs by at most "
         yield Text(told + f"{number(fair['service_difference_tokens'])} weighted tokens")
+
+
+def _pools(pools: dict[str, Any]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("pool", min_width=10)
+    for heading in ("replicas", "GPUs", "requests", "mean TTFT", "p99 TTFT", "useful", "idle", "cost"):
+        table.add_column(heading, justify="right")
+    for name, row in pools.items():
+        shares = {key: share or 0.0 for key, share in row["gpu_time"]["fraction"].items()}
+        table.add_row(
+            name, count(row["replicas"]), count(row["gpus"]), count(row["requests"]), milliseconds(row["mean_ttft_ms"]),
+            milliseconds(row["p99_ttft_ms"]), percent(shares["prefill"] + shares["decode"]), percent(shares["starved"]),
+            "-" if row["cost_usd"] is None else money(row["cost_usd"]),
+        )  # fmt: skip
+    return table
 
 
 def _traffic(summary: Summary) -> Iterable[tuple[str, str]]:
