@@ -154,6 +154,8 @@ def _work(setup: Setup, steps: Columns) -> tuple[Floats, Floats]:
         weight_dtype=setup.memory.weight_dtype,
         kv_dtype=setup.memory.kv_dtype,
     )
+    if setup.scenario.cluster.data_parallel > 1:  # whose experts were read for whom, a rank's rows do not say
+        moved = np.full_like(moved, np.nan)
     return flops * tp, moved * tp
 
 

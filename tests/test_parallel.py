@@ -165,6 +165,7 @@ def test_ranks_in_a_scenario() -> None:
     assert ranks.summary["gpus"] == 8
     assert set(ranks.record.requests["replica"].tolist()) == set(range(8))
     assert ranks.summary["requests"]["finished"] == 200
+    assert 0 < ranks.summary["mfu_busy"] < 1 and ranks.summary["mbu_busy"] is None
     apart = run(scenario({**cluster, "gpus_per_node": 4, "network": "ethernet-25g"}, **MIXTURE))
     assert apart.requests["tpot_s"].mean() > 2 * ranks.requests["tpot_s"].mean()
 
