@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from sim import choice
+from sim.alltoall.allgather_reducescatter import AllgatherReducescatter
 from sim.errors import ScenarioError
+from sim.expertload.uniform import Uniform
 from sim.hardware import Profile
 from sim.kvcache.capacity import MemorySplit, split_memory
 from sim.kvcache.paged import Paged
@@ -40,9 +42,14 @@ def placed(cluster: Placement, profile: Profile, network_file: Callable[[str], s
 def expert_shards(cluster: Placement, model: Model, seed: int) -> ExpertShards | None:
     """Where whole experts lie, None where each is cut.
 
-    Raises ModelError if they do not divide among the GPUs, ScenarioError for ranks that would share nothing.
+    Raises ModelError if they do not divide among the GPUs, ScenarioError for ranks that would share nothing and for
+    settings that would mean nothing.
     """
+    if cluster.data_parallel == 1 and cluster.all2all_backend != AllgatherReducescatter():
+        raise ScenarioError("all2all_backend: nothing is exchanged without data_parallel; set that, or leave it out")
     if not cluster.enable_expert_parallel:
+        if cluster.expert_load != Uniform():
+            raise ScenarioError("expert_load is for enable_expert_parallel; set that, or leave it out")
         if cluster.data_parallel > 1:
             raise ScenarioError(
                 f"data_parallel {cluster.data_parallel} without enable_expert_parallel is not simulated; set that for "

@@ -173,6 +173,8 @@ def test_ranks_in_a_scenario() -> None:
 @pytest.mark.parametrize(
     ("cluster", "more", "complaint"),
     [
+        ({"expert_load": {"zipf": {}}}, MIXTURE, "expert_load is for enable_expert_parallel"),
+        ({"all2all_backend": "deepep_low_latency"}, MIXTURE, "nothing is exchanged without data_parallel"),
         ({"data_parallel": 2}, MIXTURE, "data_parallel 2 without enable_expert_parallel"),
         ({"data_parallel": 2, "enable_expert_parallel": True}, {}, r"llama-3\.1-70b has no experts"),
         ({"data_parallel": 3, "enable_expert_parallel": True}, MIXTURE, "128 experts do not divide among 3 GPUs"),
