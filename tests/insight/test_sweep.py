@@ -181,3 +181,26 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     out = capsys.readouterr().out
     assert "beaten by no other" in out
     assert (tmp_path / "o" / "sweep.csv").read_text().count("\n") == 4
+
+
+def test_a_known_crossing_of_two_policies_is_found() -> None:
+    """One at a time is an M/D/1 queue, s = 1 s: a request waits r / (2 (1 - r)). In batches of four, which also take
+    1 s, it waits 1.5 / r for the others, and hardly for the server. They cross where both are 1.9 s, near r = 0.79.
+    """
+    queue = {
+        **CHAT,
+        "workload": {
+            "arrivals": {"poisson": {"rate_per_s": 1}}, "requests": 4000,
+            "prompt_tokens": {"fixed": {"tokens": 10}}, "output_tokens": {"fixed": {"tokens": 1}},
+        },
+        "engine": {"max_model_len": 2048, "host_request_s": 0, "host_output_s": 0},
+        "latency": {"linear": {"base_s": 1, "per_prefill_token_s": 0, "per_decode_s": 0}},
+        "slo": {"ttft": "10s"},
+    }  # fmt: skip
+    axes = ["workload.load=0.6,0.7,0.88,0.95", "engine.batching=one_at_a_time,{static: {batch_size: 4, timeout: 1h}}"]
+    found = sweep(queue, axes, objectives=["mean_ttft_ms"], jobs=1)
+    wait_s = found.table["mean_ttft_ms"].to_numpy().reshape(4, 2) / 1e3 - 1
+    for rate, (alone, _) in zip((0.6, 0.7), wait_s[:2], strict=True):
+        assert alone == pytest.approx(rate / (2 * (1 - rate)), rel=0.15)
+    assert (wait_s[:2, 0] < wait_s[:2, 1]).all()
+    assert (wait_s[2:, 0] > wait_s[2:, 1]).all()
