@@ -8,25 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sim.errors import ScenarioError
-from sim.insight.diagnosis.change import (
-    BATCHING,
-    BOTTLENECKS,
-    ENGINE,
-    FAILED,
-    IDLE,
-    KV_MEMORY,
-    LATENCY,
-    SCHEDULING,
-    SINGLE_NODE,
-    Change,
-    Score,
-    apply,
-    score,
-)
+from sim.insight.diagnosis.change import BOTTLENECKS, IDLE, SINGLE_NODE, Change, Score, apply
 from sim.insight.diagnosis.evidence import evidence
 from sim.insight.diagnosis.fixes import fixes
 from sim.insight.diagnosis.ideals import ideals
-from sim.insight.runs import run_all
+from sim.insight.diagnosis.trials import Trials
 from sim.resolve import Cluster, resolve_cluster
 from sim.run import Result, run
 from sim.scenario import Scenario, load
@@ -43,7 +29,12 @@ _WORTH = 0.005
 _CHEAPER = 1.05
 """How much more a dollar must buy for a smaller cluster to be worth it."""
 _IDLE_SHARE = 0.3
+"""Idle time from which on a smaller cluster is looked for."""
 _MOST_TOGETHER = 12
+"""Fixes that are tried together, the best first."""
+
+Share = Callable[[Score], float]
+"""How much of the offered requests a score serves well."""
 
 
 @dataclass(frozen=True)
@@ -162,7 +153,7 @@ def diagnose(
             "--set slo.ttft=1s --set slo.tpot=50ms"
         )
     cluster = resolve_cluster(scenario)
-    trials = _Trials(scenario, seeds, jobs, progress)
+    trials = Trials(scenario, seeds, jobs, progress)
     first = run(scenario)
     trials.know(first)
     today = trials.score([])
@@ -202,80 +193,6 @@ def diagnose(
     )
 
 
-class _Trials:
-    """Runs of the scenario with changes, each set of changes once."""
-
-    def __init__(
-        self, scenario: Scenario, seeds: int, jobs: int | None, progress: Callable[[int, int], None] | None
-    ) -> None:
-        self._scenario = scenario
-        self._seeds = seeds
-        self._jobs = jobs
-        self._progress = progress
-        self._known: dict[str, list[dict[str, Any]]] = {}
-        self.failed: dict[str, str] = {}
-        self.runs = 0
-
-    def know(self, first: Result) -> None:
-        """The run as written, with its own seed, need not be done again where that is the only one."""
-        if self._seeds == 1:
-            self.runs += 1
-            self._known[_key(self._scenario)] = [first.summary]
-
-    def scores(self, sets: Sequence[Sequence[Change]]) -> list[Score]:
-        """The scores of several sets of changes, run at once."""
-        keys: list[str] = []
-        wanted: dict[str, Scenario] = {}
-        for changes in sets:
-            try:
-                scenario = apply(self._scenario, changes)
-            except ScenarioError as error:
-                self.failed[_label(changes)] = str(error)
-                keys.append("")
-                continue
-            keys.append(_key(scenario))
-            if keys[-1] not in self._known:
-                wanted[keys[-1]] = scenario
-        asked = [
-            scenario.model_copy(update={"seed": scenario.seed + number})
-            for scenario in wanted.values()
-            for number in range(self._seeds)
-        ]
-        total = self.runs + len(asked)
-        outcomes = run_all(asked, self._jobs, self._told(total)) if asked else []
-        self.runs = total
-        for index, key in enumerate(wanted):
-            mine = outcomes[index * self._seeds : (index + 1) * self._seeds]
-            errors = [outcome.error for outcome in mine if outcome.error]
-            self._known[key] = [] if errors else [outcome.summary for outcome in mine if outcome.summary is not None]
-            if errors:
-                self.failed[_label(sets[keys.index(key)])] = errors[0]
-        return [score(found) if (found := self._known.get(key)) else FAILED for key in keys]
-
-    def score(self, changes: Sequence[Change]) -> Score:
-        """The score of one set of changes."""
-        return self.scores([changes])[0]
-
-    def missed(self, changes: Sequence[Change]) -> dict[str, float]:
-        """Share of requests that miss each target under these changes, with the first seed."""
-        known = self._known[_key(apply(self._scenario, changes))]
-        return {name: 1 - share for name, share in known[0]["slo_attainment"].items()}
-
-    def _told(self, total: int) -> Callable[[int, int], None] | None:
-        if self._progress is None:
-            return None
-        tell, before = self._progress, self.runs
-        return lambda done, _: tell(before + done, total)
-
-
-def _key(scenario: Scenario) -> str:
-    return scenario.to_yaml()
-
-
-def _label(changes: Sequence[Change]) -> str:
-    return " + ".join(change.label for change in changes)
-
-
 def _offered_per_s(first: Result) -> float:
     """Measured requests per second of arrivals; of a closed loop, whose arrivals follow the answers, throughput."""
     rows = first.record.requests
@@ -284,9 +201,6 @@ def _offered_per_s(first: Result) -> float:
     if first.context.closed_loop or not span:
         return float(first.summary["request_throughput"] or 0.0)
     return len(arrivals) / span
-
-
-Share = Callable[[Score], float]
 
 
 def _share_of(first: Result, offered: float) -> Share:
@@ -299,7 +213,7 @@ def _share_of(first: Result, offered: float) -> Share:
     return lambda one: one.attainment
 
 
-def _alone(trials: _Trials, cluster: Cluster) -> dict[str, tuple[Change, Score]]:
+def _alone(trials: Trials, cluster: Cluster) -> dict[str, tuple[Change, Score]]:
     """For each bottleneck the ideal without it that reaches most."""
     found = list(ideals(cluster))
     best: dict[str, tuple[Change, Score]] = {}
@@ -314,7 +228,7 @@ def _said(alone: Mapping[str, tuple[Change, Score]], name: str) -> tuple[str, fl
 
 
 def _waterfall(
-    trials: _Trials, alone: Mapping[str, tuple[Change, Score]], today: Score, share: Share
+    trials: Trials, alone: Mapping[str, tuple[Change, Score]], today: Score, share: Share
 ) -> list[tuple[str, Score]]:
     """Take bottlenecks away one after another, always the one that gains most then, while one gains enough.
 
@@ -335,13 +249,13 @@ def _waterfall(
     return found
 
 
-def _idle(trials: _Trials, cluster: Cluster, first: Result, today: Score) -> bool:
+def _idle(trials: Trials, cluster: Cluster, first: Result, today: Score) -> bool:
     """Whether GPUs idle, nothing is missed, and a smaller cluster does as well for less."""
     starved = first.summary["gpu_time"]["fraction"]["starved"] or 0.0
     return today.attainment >= MET and starved >= _IDLE_SHARE and bool(_smaller(trials, cluster, [], today))
 
 
-def _smaller(trials: _Trials, cluster: Cluster, upon: Sequence[Change], now: Score) -> list[Fix]:
+def _smaller(trials: Trials, cluster: Cluster, upon: Sequence[Change], now: Score) -> list[Fix]:
     taken = {key for change in upon for key in change.touches()}
     made = [change for change in fixes(IDLE, cluster) if not change.touches() & taken]
     reached = trials.scores([[*upon, change] for change in made])
@@ -353,7 +267,7 @@ def _smaller(trials: _Trials, cluster: Cluster, upon: Sequence[Change], now: Sco
     return sorted(better, key=lambda fix: -fix.score.value)
 
 
-def _tried(trials: _Trials, cluster: Cluster, binding: Sequence[str], today: Score, share: Share) -> list[Fix]:
+def _tried(trials: Trials, cluster: Cluster, binding: Sequence[str], today: Score, share: Share) -> list[Fix]:
     """Every fix of the bottlenecks that bind which helps, the best first; those that cost no GPU before the others."""
     made: dict[str, Change] = {}
     for bottleneck in binding:
@@ -381,7 +295,7 @@ def _rank(one: Score, share: Share) -> tuple[float, float, float]:
 
 
 def _together(
-    trials: _Trials, cluster: Cluster, tried: Sequence[Fix], today: Score, share: Share
+    trials: Trials, cluster: Cluster, tried: Sequence[Fix], today: Score, share: Share
 ) -> tuple[list[Fix], Score]:
     """The fixes that add to each other: first what costs nothing, then GPUs if too few requests are good.
 
@@ -413,7 +327,7 @@ def _together(
     return chosen, best
 
 
-def _add(trials: _Trials, chosen: list[Fix], change: Change, best: Score, share: Share) -> Score:
+def _add(trials: Trials, chosen: list[Fix], change: Change, best: Score, share: Share) -> Score:
     """Add a change to the chosen if it helps on top of them; return the best score."""
     if any(change.touches() & fix.change.touches() for fix in chosen):
         return best
@@ -433,9 +347,3 @@ def _told(fix: Fix) -> dict[str, Any]:
         "buys": fix.change.buys,
         **asdict(fix.score),
     }
-
-
-__all__ = [
-    "BATCHING", "ENGINE", "IDLE", "KV_MEMORY", "LATENCY", "SCHEDULING", "SINGLE_NODE", "Binding", "Diagnosis", "Fix",
-    "diagnose",
-]  # fmt: skip
