@@ -18,7 +18,7 @@ def blocks(document: str, language: str) -> list[str]:
 
 
 def test_the_readmes_scenario_loads_and_its_error_is_true(tmp_path: Path) -> None:
-    [text] = blocks("README.md", "yaml")
+    text, *_fragments = blocks("README.md", "yaml")
     path = tmp_path / "my.yaml"
     path.write_text(text)
     assert load(path).cluster.replicas == 4
