@@ -63,6 +63,12 @@ class Result:
         counts = self.summary["requests"]
         return f"<Result of {self.scenario.name!r}: {counts['finished']} of {counts['total']} requests finished>"
 
+    def _repr_html_(self) -> str:
+        """What notebooks show."""
+        from sim.report.card import run_card
+
+        return run_card(self.summary)
+
     @property
     def warnings(self) -> list[str]:
         """What to know before believing the numbers; saturation first."""

@@ -93,6 +93,12 @@ class Comparison:
     shaken: Mapping[tuple[str, int], dict[str, Any]] = field(default_factory=dict)
     """The same runs with step times that are wrong, as the profiles' may be; empty where that was not asked."""
 
+    def _repr_html_(self) -> str:
+        """What notebooks show."""
+        from sim.insight.cards import comparison_card
+
+        return comparison_card(self)
+
     @cached_property
     def table(self) -> pd.DataFrame:
         """One row per variant, one column per metric: the mean over the seeds, NaN where undefined."""
@@ -139,6 +145,7 @@ class Comparison:
                     "metrics": {k: v if isfinite(v) else None for k, v in self._means(variant).items()},
                     "saturated": self.saturated(variant),
                     "gpu_time": self.gpu_time(variant),
+                    "validity": self.summaries[variant, self.seeds[0]]["validity"],
                     "warnings": self.summaries[variant, self.seeds[0]]["warnings"],
                 }
                 for variant in self.variants

@@ -1,6 +1,6 @@
 """A comparison on the terminal: one column per variant, the best of each row marked."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from math import isfinite
 
 from rich import box
@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sim.insight.comparison import METRICS, Comparison
+from sim.insight.comparison import METRICS, Comparison, Difference
 from sim.report.words import count, milliseconds, money, number, percent
 
 _WORDS: dict[str, Callable[[float], str]] = {
@@ -49,7 +49,7 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
     console.print(Text(comparison.name, style="bold").append(Text(f"   {seeds}", style="not bold dim")))
     console.print(_table(comparison))
     for variant in comparison.variants[1:]:
-        for told in sentences(comparison, variant):
+        for told in sentences(comparison.variants[0], comparison.differences, variant):
             console.print(told, highlight=False)
     for variant, why in comparison.failed.items():
         console.print(Text(f"failed: {variant}: {why}", style="red"))
@@ -57,10 +57,10 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
         console.print(Text(f"note: {note}", style="yellow"))
 
 
-def sentences(comparison: Comparison, variant: str) -> Iterator[str]:
-    """Which differences from the first variant can be claimed, and which figures are a tie."""
-    first, ties = comparison.variants[0], []
-    for difference in comparison.differences:
+def sentences(first: str, differences: Iterable[Difference], variant: str) -> Iterator[str]:
+    """Which differences of a variant from the first one can be claimed, and which figures are a tie."""
+    ties = []
+    for difference in differences:
         if difference.variant != variant or difference.metric not in _TOLD or not difference.first:
             continue
         if difference.better is None or difference.low is None or difference.high is None:

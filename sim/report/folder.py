@@ -53,3 +53,9 @@ def write_whole(path: Path, text: str) -> None:
         raise ServecastError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
         draft.unlink(missing_ok=True)
+
+
+def check_file(out: Path) -> None:
+    """Refuse a place that cannot become a file, before the work is done."""
+    if out.is_dir():
+        raise ServecastError(f"{out} is a folder; name a file")

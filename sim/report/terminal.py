@@ -14,7 +14,7 @@ from sim.report.words import count, duration, known, milliseconds, money, nothin
 
 Summary = dict[str, Any]
 _LATENCIES = {"TTFT": "ttft", "TPOT": "tpot", "ITL": "itl", "E2E": "e2el", "queue wait": "queue_wait"}
-_STATISTICS = ("mean", "p50", "p90", "p95", "p99")
+STATISTICS = ("mean", "p50", "p90", "p95", "p99")
 _BAR_CELLS = 64
 
 
@@ -30,7 +30,7 @@ def report(summary: Summary, wall_s: float | None = None) -> RenderableType:
         parts.append(Text(f"SATURATED: {summary['saturation']['reason']}", style="bold red"))
     if nothing := nothing_measured(summary):
         parts.append(Text(nothing, style="bold red"))
-    parts += [_headline(summary), _belief(summary), _latencies(summary), _columns(_traffic(summary), _engine(summary))]
+    parts += [_headline(summary), _belief(summary), _latencies(summary), _columns(traffic(summary), engine(summary))]
     parts += [*_turns(summary), *_groups(summary)]
     parts += [_gpu_time(summary), *_notes(summary, wall_s)]
     return Group(*parts)
@@ -59,19 +59,26 @@ def _belief(summary: Summary) -> Text:
 def _latencies(summary: Summary) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("latency", min_width=10)
-    for statistic in _STATISTICS:
+    for statistic in STATISTICS:
         table.add_column(statistic, justify="right", min_width=8)
     slo = summary["slo"] or {}
     if slo:
         table.add_column("SLO", justify="right")
         table.add_column("met by", justify="right")
+    for row in latency_rows(summary):
+        table.add_row(*row)
+    return table
+
+
+def latency_rows(summary: Summary) -> Iterable[list[str]]:
+    """Each latency's name and statistics, and, where it has a target, the target and the share that meets it."""
+    slo = summary["slo"] or {}
     for label, name in _LATENCIES.items():
-        row = [label, *(known(summary, f"{statistic}_{name}_ms") for statistic in _STATISTICS)]
+        row = [label, *(known(summary, f"{statistic}_{name}_ms") for statistic in STATISTICS)]
         target = slo.get(f"{name}_ms")
         if target is not None:
             row += [f"≤ {tick(target / 1e3, seconds=True)}", percent(summary["slo_attainment"][name])]
-        table.add_row(*row)
-    return table
+        yield row
 
 
 def _turns(summary: Summary) -> Iterable[RenderableType]:
@@ -131,7 +138,8 @@ def _pools(pools: dict[str, Any]) -> Table:
     return table
 
 
-def _traffic(summary: Summary) -> Iterable[tuple[str, str]]:
+def traffic(summary: Summary) -> Iterable[tuple[str, str]]:
+    """What was asked and what was answered: names and figures."""
     counts = summary["requests"]
     ended = [f"{count(counts['finished'])} finished"]
     others = ("rejected", "cancelled", "timed_out", "failed", "unfinished")
@@ -169,7 +177,8 @@ def _traffic(summary: Summary) -> Iterable[tuple[str, str]]:
     yield "GPU hours", number(summary["gpu_hours"])
 
 
-def _engine(summary: Summary) -> Iterable[tuple[str, str]]:
+def engine(summary: Summary) -> Iterable[tuple[str, str]]:
+    """How full batch, queue and KV cache were: names and figures."""
     yield "running batch", _mean_and_peak(summary, "batch_size")
     yield "queue", _mean_and_peak(summary, "queue_depth")
     occupancy = percent(summary["kv_occupancy_mean"])

@@ -80,6 +80,12 @@ class Diagnosis:
     seeds: int
     failed: dict[str, str] = field(default_factory=dict)
 
+    def _repr_html_(self) -> str:
+        """What notebooks show."""
+        from sim.insight.cards import diagnosis_card
+
+        return diagnosis_card(self.summary())
+
     @property
     def binding(self) -> list[Binding]:
         """The bottlenecks that bind, worst first."""

@@ -1,0 +1,43 @@
+"""`servecast report`."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sim.cli.app import app
+from sim.cli.options import Quiet, Set
+from sim.cli.progress import Progress, waiting
+
+
+@app.command()
+def report(
+    results: Annotated[
+        list[str],
+        typer.Argument(help="Folders written with --out by run, compare, diagnose or sweep; or scenarios, to be run."),
+    ],
+    out: Annotated[Path, typer.Option(help="The HTML file to write.")] = Path("report.html"),
+    title: Annotated[str, typer.Option(help="A heading for the page; default: the results' names.")] = "",
+    set_: Set = [],  # noqa: B006
+    quiet: Quiet = False,
+) -> None:
+    """Write one HTML page about results, with charts, which opens without a network.
+
+    \b
+    servecast report quickstart                             # run it, and write report.html
+    servecast report out/quickstart out/engines --out both.html
+    """
+    from sim.export.page import write_page
+    from sim.export.saved import open_result
+    from sim.report.folder import check_file
+
+    check_file(out)
+    opened = []
+    for source in results:
+        with Progress(source, shown=not quiet and sys.stderr.isatty()) as progress:
+            opened += open_result(source, set_, progress.update)
+    with waiting(f"writing {out}"):
+        write_page(opened, out, title)
+    if not quiet:
+        typer.echo(f"written to {out}: open it in a browser")

@@ -1,0 +1,103 @@
+"""Charts as data: plotly.js traces and layouts, which page.js draws in the colours of light or dark."""
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from typing import Any
+
+import numpy as np
+
+from sim.report.colours import GPU_TIME
+
+Trace = dict[str, Any]
+_DIGITS = 6
+
+
+def numbers(values: Iterable[Any]) -> list[float | None]:
+    """Numbers with six digits; None where there is none."""
+    column = np.asarray(values, dtype=np.float64)
+    return [float(f"{value:.{_DIGITS}g}") if math.isfinite(value) else None for value in column.tolist()]
+
+
+def line(x: Sequence[Any], y: Sequence[Any], name: str, colour: str, *, fill: bool = False, dash: str = "") -> Trace:
+    """A line through points, its area filled if wished."""
+    style: dict[str, Any] = {"color": colour, "width": 1.5}
+    trace: Trace = {"type": "scatter", "mode": "lines", "x": x, "y": y, "name": name}
+    trace["line"] = style | ({"dash": dash} if dash else {})
+    return trace | ({"fill": "tozeroy", "fillcolor": f"{colour}40"} if fill else {})
+
+
+def bars(names: Sequence[str], values: Sequence[Any], texts: Sequence[str], colour: str) -> Trace:
+    """Bars that lie, each with a text at its end."""
+    return {
+        "type": "bar", "orientation": "h", "y": names, "x": values, "text": texts, "textposition": "outside",
+        "cliponaxis": False, "marker": {"color": colour}, "hoverinfo": "y+text", "showlegend": False,
+    }  # fmt: skip
+
+
+def gpu_time(rows: Mapping[str, Mapping[str, float | None]]) -> list[Trace]:
+    """One bar per row, of all GPU time; what is empty in all of them is left out."""
+    traces = []
+    for bucket, colour in GPU_TIME.items():
+        shares = [shares.get(bucket) or 0.0 for shares in rows.values()]
+        if any(shares):
+            traces.append(
+                {
+                    "type": "bar",
+                    "orientation": "h",
+                    "y": list(rows),
+                    "x": numbers(shares),
+                    "name": bucket,
+                    "marker": {"color": colour},
+                    "hovertemplate": f"{bucket} %{{x:.1%}}<extra>%{{y}}</extra>",
+                }
+            )
+    return traces
+
+
+def figure(label: str, traces: Sequence[Trace], x: str = "", y: str = "", **layout: Any) -> dict[str, Any]:
+    """One figure: its label, traces and layout; `x` and `y` are the axes' titles, `layout` what is said besides."""
+    axes = {name: {"title": {"text": text}} if text else {} for name, text in (("xaxis", x), ("yaxis", y))}
+    for name, axis in axes.items():
+        axis.update(layout.pop(name, {}))
+    return {"label": label, "data": list(traces), "layout": axes | layout}
+
+
+def chart(title: str, *figures: Mapping[str, Any], link: str = "", height: int = 270, note: str = "") -> str:
+    """A chart with a title; of several figures one is shown, and the reader chooses.
+
+    Charts with the same `link` zoom together along x.
+    """
+    return _block(title, {"figures": list(figures), "link": link}, height, note)
+
+
+def explorer(
+    title: str,
+    columns: Mapping[str, Sequence[Any]],
+    *,
+    x: Sequence[str],
+    y: Sequence[str],
+    groups: Mapping[str, tuple[str, Sequence[int]]],
+    texts: Sequence[str],
+    linear: Sequence[str] = (),
+    note: str = "",
+) -> str:
+    """Points whose axes the reader chooses among `columns`, by their labels, at first the first of `x` and of `y`.
+
+    Axes that span much are logarithmic, but for those in `linear`.
+    `groups` are the colour and the points of each name in the legend, `texts` what each point says.
+    """
+    told = {name: {"colour": colour, "points": list(points)} for name, (colour, points) in groups.items()}
+    spec = {"columns": columns, "x": x, "y": y, "groups": told, "texts": texts, "linear": linear}
+    return _block(title, {"explore": spec}, 380, note)
+
+
+def _block(title: str, spec: Mapping[str, Any], height: int, note: str) -> str:
+    data = json.dumps(spec, ensure_ascii=False, allow_nan=False, separators=(",", ":")).replace("</", "<\\/")
+    below = f'<p class="faint note">{escape(note)}</p>' if note else ""
+    return (
+        f'<figure><figcaption>{escape(title)}<span class="choices"></span></figcaption>'
+        f'<div class="chart" style="height:{height}px"></div>'
+        f'<script type="application/json">{data}</script>{below}</figure>'
+    )

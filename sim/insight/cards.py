@@ -1,0 +1,142 @@
+"""Comparisons, diagnoses and sweeps as pieces of HTML, which notebooks and the report page show."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from sim.insight.comparison import METRICS, Comparison, Difference
+from sim.insight.comparison_table import sentences, written
+from sim.report import markup
+from sim.report.words import milliseconds, number, percent
+
+if TYPE_CHECKING:
+    from sim.insight.sweep import Sweep
+
+Metrics = Mapping[str, float]
+_SCORES = ("good/s", "good", "TTFT p99", "TPOT p99", "$/h", "good per $")
+_MOST_FIXES, _MOST_POINTS = 20, 20
+_OF_A_POINT = (
+    "request_goodput", "slo_attainment", "output_throughput", "p99_ttft_ms", "p99_tpot_ms",
+    "usd_per_million_output_tokens",
+)  # fmt: skip
+
+
+def comparison_card(comparison: Comparison) -> str:
+    """What notebooks show of a comparison."""
+    told = comparison.summary()
+    metrics = {name: {key: float(comparison.table[key][name]) for key in METRICS} for name in comparison.variants}
+    saturated = {name: comparison.saturated(name) for name in comparison.variants}
+    head = (
+        f"<p><b>{escape(comparison.name)}</b> {len(comparison.variants)} variants, {len(comparison.seeds)} seed(s)</p>"
+    )
+    return markup.card(head, beliefs(told["variants"]), metrics_table(metrics, saturated), claims(told))
+
+
+def diagnosis_card(told: Mapping[str, Any]) -> str:
+    """What notebooks show of a diagnosis (`Diagnosis.summary()`)."""
+    return markup.card(f"<p><b>{escape(told['name'])}</b></p>", *diagnosis_parts(told))
+
+
+def sweep_card(sweep: Sweep) -> str:
+    """What notebooks show of a sweep: the points that no other beats."""
+    rows = sweep.table[sweep.table["frontier"]].head(_MOST_POINTS).to_dict("records")
+    head = f"<p><b>{escape(sweep.name)}</b> {len(sweep.points)} points, {len(sweep.frontier)} that no other beats</p>"
+    return markup.card(head, points_table(list(sweep.keys), rows))
+
+
+def metrics_table(metrics: Mapping[str, Metrics], saturated: Mapping[str, bool]) -> str:
+    """One row per variant, one column per metric that any of them has; the best of each column is marked."""
+    shown = [name for name in METRICS if any(values[name] == values[name] for values in metrics.values())]
+    best = {name: _best(name, [values[name] for values in metrics.values()]) for name in shown}
+    rows = [
+        [
+            f"{variant} (saturated)" if saturated[variant] else variant,
+            *((written(name, values[name]), "best" if values[name] == best[name] else "") for name in shown),
+        ]
+        for variant, values in metrics.items()
+    ]
+    return markup.table(("", *(METRICS[name].label for name in shown)), rows)
+
+
+def beliefs(variants: Mapping[str, Mapping[str, Any]]) -> str:
+    """The validity box of several runs: the worst verdict, and which of them say what."""
+    known = {name: variant["validity"] for name, variant in variants.items() if variant.get("validity")}
+    if not known:
+        return ""
+    worst = next(word for word in ("no", "with care", "yes") if word in {found["believe"] for found in known.values()})
+    why: dict[str, list[str]] = {}
+    for name, found in known.items():
+        for reason in found["why"]:
+            why.setdefault(reason, []).append(name)
+    told = [reason if len(names) == len(known) else f"{', '.join(names)}: {reason}" for reason, names in why.items()]
+    least = min(found["finished_requests"] for found in known.values())
+    return markup.validity_box({"believe": worst, "why": told, "finished_requests": least})
+
+
+def claims(told: Mapping[str, Any]) -> str:
+    """Which differences of a comparison (`Comparison.summary()`) can be claimed, what failed, and what to know."""
+    first, *others = told["variants"]
+    differences = [Difference(**difference) for difference in told["differences"]]
+    return markup.bullets(
+        [
+            *(sentence for other in others for sentence in sentences(first, differences, other)),
+            *(f"failed: {name}: {why}" for name, why in told["failed"].items()),
+            *(f"note: {note}" for note in told["notes"]),
+        ]
+    )
+
+
+def diagnosis_parts(told: Mapping[str, Any], between: str = "") -> list[str]:
+    """What holds it back, `between`, every fix with its score, and the best together."""
+    today, together = told["today"], told["together"]
+    headline = (
+        f"{number(today['goodput'])} of {number(told['offered_per_s'])} requests/s are good "
+        f"({percent(today['attainment'])})"
+    )
+    if together["fixes"]:
+        headline += f"; with the best fixes together {number(together['score']['goodput'])}"
+    binding = [one for one in told["bottlenecks"] if one["binds"]]
+    others = [one["bottleneck"] for one in told["bottlenecks"] if not one["binds"]]
+    fixes: list[list[str]] = [[fix["lines"], fix["against"], *_score(fix)] for fix in told["fixes"][:_MOST_FIXES]]
+    lines = "\n".join(fix["lines"] for fix in together["fixes"])
+    return [
+        markup.paragraph(headline),
+        markup.paragraph(f"step times: {told['provenance']}; {told['runs']} runs", "faint"),
+        "<h3>What holds it back</h3>",
+        markup.bullets(map(_binding, binding)) or markup.paragraph("Nothing: no bottleneck, taken away, gains 2%."),
+        markup.paragraph(f"not: {', '.join(others)}", "faint") if others else "",
+        between,
+        "<h3>What would help, each by itself</h3>",
+        markup.table(("line to write", "against", *_SCORES), [["today", "", *_score(today)], *fixes], words=2),
+        f"<h3>Best together; paste these lines</h3><pre>{escape(lines)}</pre>" if lines else "",
+        markup.bullets(f"note: {warning}" for warning in told["warnings"]),
+    ]
+
+
+def points_table(keys: Sequence[str], rows: Sequence[Mapping[Any, Any]]) -> str:
+    """Points of a sweep: their keys and the chief metrics."""
+    shown = [name for name in _OF_A_POINT if any(row.get(name, float("nan")) == row.get(name) for row in rows)]
+    cells = [[*(str(row[key]) for key in keys), *(written(name, row[name]) for name in shown)] for row in rows]
+    return markup.table((*keys, *(METRICS[name].label for name in shown)), cells, words=len(keys))
+
+
+def _best(metric: str, values: Sequence[float]) -> float | None:
+    known = [value for value in values if value == value]
+    more = METRICS[metric].more_is_better
+    if more is None or len(set(known)) < 2:
+        return None
+    return max(known) if more else min(known)
+
+
+def _binding(one: Mapping[str, Any]) -> str:
+    without = f", {number(one['goodput_without'])} good requests/s with {one['without']}" if one["without"] else ""
+    return f"{one['bottleneck']}{without}: {one['evidence']}"
+
+
+def _score(one: Mapping[str, Any]) -> list[str]:
+    return [
+        number(one["goodput"]), percent(one["attainment"]), milliseconds(one["p99_ttft_ms"]),
+        milliseconds(one["p99_tpot_ms"]), number(one["usd_per_hour"]), number(one["per_usd"]),
+    ]  # fmt: skip

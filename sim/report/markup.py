@@ -1,0 +1,77 @@
+"""Pieces of HTML that the report page and notebooks share: tables, the validity box, the bar of GPU time."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from sim.report.colours import GPU_TIME
+from sim.report.words import percent
+
+Cell = str | tuple[str, str]
+"""A cell's text, or its text and its CSS class."""
+
+
+@cache
+def style() -> str:
+    """The style sheet of these pieces; all colours follow from the text's, so that they suit light and dark."""
+    return Path(__file__).with_name("style.css").read_text(encoding="utf-8")
+
+
+def card(*parts: str) -> str:
+    """Pieces as one block that a notebook shows."""
+    return f'<div class="servecast"><style>{style()}</style>{"".join(parts)}</div>'
+
+
+def table(headers: Sequence[str], rows: Iterable[Sequence[Cell]], words: int = 1) -> str:
+    """A table that scrolls by itself when it is too wide; its first `words` columns hold words, the others numbers."""
+    head = "".join(f"<th{_class(index, words)}>{escape(text)}</th>" for index, text in enumerate(headers))
+    body = "".join(f"<tr>{''.join(_cell(cell, i, words) for i, cell in enumerate(row))}</tr>" for row in rows)
+    start = f"<thead><tr>{head}</tr></thead>" if any(headers) else ""
+    return f'<div class="wide"><table>{start}<tbody>{body}</tbody></table></div>'
+
+
+def paragraph(text: str, style_class: str = "") -> str:
+    """A paragraph of plain text."""
+    return f'<p class="{style_class}">{escape(text)}</p>'
+
+
+def bullets(texts: Iterable[str]) -> str:
+    """A list of plain texts, nothing where there is none."""
+    items = "".join(f"<li>{escape(text)}</li>" for text in texts)
+    return f"<ul>{items}</ul>" if items else ""
+
+
+def validity_box(found: Mapping[str, Any]) -> str:
+    """Whether the numbers can be believed, and why not (`summary["validity"]`)."""
+    believe = found["believe"]
+    why = bullets(found["why"])
+    return (
+        f'<div class="box {believe.replace(" ", "-")}">believe these numbers: <b>{escape(believe)}</b> '
+        f'<span class="faint">({found["finished_requests"]:,} requests finished)</span>{why}</div>'
+    )
+
+
+def gpu_time_bar(shares: Mapping[str, float | None]) -> str:
+    """One bar of all GPU time, and its legend with shares; what is empty is left out."""
+    parts = {name: share for name, share in shares.items() if share}
+    bar = "".join(
+        f'<span style="width:{share * 100:.3f}%;background:{GPU_TIME[name]}" title="{name} {percent(share)}"></span>'
+        for name, share in parts.items()
+    )
+    legend = "".join(
+        f'<span><i style="background:{GPU_TIME[name]}"></i>{name} {percent(share)}</span>'
+        for name, share in parts.items()
+    )
+    return f'<div class="bar">{bar}</div><div class="legend">{legend}</div>'
+
+
+def _cell(cell: Cell, index: int, words: int) -> str:
+    text, style_class = (cell, "") if isinstance(cell, str) else cell
+    return f"<td{_class(index, words, style_class)}>{escape(text)}</td>"
+
+
+def _class(index: int, words: int, more: str = "") -> str:
+    names = " ".join(name for name in ("word" if index < words else "", more) if name)
+    return f' class="{names}"' if names else ""
