@@ -12,7 +12,7 @@ from sim.report import markup
 from sim.report.words import milliseconds, number, percent
 
 if TYPE_CHECKING:
-    from sim.insight.sweep import Sweep
+    from sim.insight.sweeps import Sweep
 
 Metrics = Mapping[str, float]
 _SCORES = ("good/s", "good", "TTFT p99", "TPOT p99", "$/h", "good per $")

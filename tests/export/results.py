@@ -4,7 +4,7 @@ from functools import cache
 from pathlib import Path
 
 import sim
-from sim.insight import Comparison, Diagnosis
+from sim.insight import Comparison, Diagnosis, Sweep
 from sim.run import Result
 
 SMALL = ("workload.trace.csv.limit=60",)
@@ -27,6 +27,12 @@ def diagnosis() -> Diagnosis:
     """What holds it back under twelvefold load."""
     overrides = ("workload.trace.csv.limit=80", "workload.trace.csv.speedup=60", "cluster.replicas=1")
     return sim.diagnose("quickstart", overrides=(*overrides, "slo.ttft=100ms"), jobs=1)
+
+
+@cache
+def sweep() -> Sweep:
+    """Its requests under two batch limits."""
+    return sim.sweep("quickstart", ["engine.max_num_seqs=4,64"], overrides=SMALL, jobs=1)
 
 
 def write_sweep(folder: Path) -> None:

@@ -31,6 +31,7 @@ class Balanced(HTMLParser):
     [
         (results.run, ("believe these numbers", "TTFT", "decode", "60 requests")),
         (results.comparison, ("three GPUs", "believe these numbers", "goodput/s", "one seed: differences")),
+        (results.sweep, ("2 points", "engine.max_num_seqs", "64")),
         (results.diagnosis, ("What holds it back", "What would help", "today")),
     ],
 )

@@ -58,8 +58,8 @@ def replica_table(run: SavedRun) -> str:
             [
                 f"replica {replica}", count(len(mine)), number(float(mine["generated_tokens"].sum())),
                 percent(busy / makespan if makespan else None), number(batch),
-                count(int(steps["kv_used_blocks"].max())) if len(steps) else "-", duration(float(mine["ttft_s"].mean())),
-                duration(float(mine["ttft_s"].quantile(0.99))), duration(float(mine["e2e_s"].mean())),
+                count(int(steps["kv_used_blocks"].max())) if len(steps) else "-",
+                duration(float(mine["ttft_s"].mean())), duration(float(mine["ttft_s"].quantile(0.99))), duration(float(mine["e2e_s"].mean())),
                 count(int(mine["preemptions"].sum())),
             ]
         )  # fmt: skip

@@ -49,6 +49,12 @@ class Sweep:
     """Runs that had been made before and were kept."""
     notes: tuple[str, ...] = field(default=())
 
+    def _repr_html_(self) -> str:
+        """What notebooks show."""
+        from sim.insight.cards import sweep_card
+
+        return sweep_card(self)
+
     @property
     def failed(self) -> list[Point]:
         """The points that could not be run."""
