@@ -54,26 +54,18 @@ def replica_table(run: SavedRun) -> str:
         lasting = (steps["end_s"] - steps["start_s"]).to_numpy()
         busy = float(lasting.sum())
         batch = float((steps["running"].to_numpy() * lasting).sum()) / busy if busy else float("nan")
+        times = (mine["ttft_s"].mean(), mine["ttft_s"].quantile(0.99), mine["e2e_s"].mean())
         rows.append(
             [
                 f"replica {replica}", count(len(mine)), number(float(mine["generated_tokens"].sum())),
                 percent(busy / makespan if makespan else None), number(batch),
                 count(int(steps["kv_used_blocks"].max())) if len(steps) else "-",
-                duration(float(mine["ttft_s"].mean())), duration(float(mine["ttft_s"].quantile(0.99))), duration(float(mine["e2e_s"].mean())),
-                count(int(mine["preemptions"].sum())),
+                *(duration(float(value)) for value in times), count(int(mine["preemptions"].sum())),
             ]
         )  # fmt: skip
     headers = (
-        "",
-        "requests",
-        "output tokens",
-        "busy",
-        "mean batch",
-        "KV blocks, peak",
-        "TTFT mean",
-        "TTFT p99",
-        "E2E mean",
-    )
+        "", "requests", "output tokens", "busy", "mean batch", "KV blocks, peak", "TTFT mean", "TTFT p99", "E2E mean",
+    )  # fmt: skip
     said = markup.paragraph(note, "faint note") if note else ""
     return markup.table((*headers, "preemptions"), rows) + said
 
