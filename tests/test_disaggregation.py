@@ -119,3 +119,11 @@ def test_mistakes_are_answered(changes: dict, words: str) -> None:
 def test_roles_are_listed_in_the_schema() -> None:
     with pytest.raises(ScenarioError, match="'prefill'"):
         sim.load({**APART, "cluster": {"gpu": "h100-sxm", "pools": {"p": {"role": "both"}}}})
+
+
+def test_the_decode_side_may_speculate() -> None:
+    speculative = {"num_speculative_tokens": 3, "acceptance_rate": 1.0, "draft_token": "0s"}
+    pools = {"p": {"role": "prefill"}, "d": {"role": "decode", "engine": {"speculative": speculative}}}
+    plain, fast = sim.run(APART), sim.run(with_pools(pools))
+    assert (fast.requests["generated_tokens"] == 50).all()
+    assert fast.summary["mean_tpot_ms"] < 0.5 * plain.summary["mean_tpot_ms"]

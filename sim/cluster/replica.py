@@ -211,7 +211,7 @@ class Replica:
                 yield from self._sleep()
                 continue
             plan = engine.schedule()
-            if flight is None and self._must_wait(plan):
+            if engine.parked_tokens and flight is None and self._must_wait(plan):
                 yield from self._sleep()
                 continue
             if plan.hold is not None and flight is None:
@@ -251,9 +251,8 @@ class Replica:
         yield self._idle
 
     def _must_wait(self, plan: StepPlan) -> bool:
-        """Whether nothing can run before KV has been moved."""
-        idle = self.engine.parked_tokens and plan.is_empty and not (plan.preempted or plan.hold)
-        return bool(idle and not self.engine.running)
+        """Whether nothing can run before KV has been moved, some being on its way."""
+        return plan.is_empty and not (plan.preempted or plan.hold or self.engine.running)
 
     def _steady_steps(self, plan: StepPlan) -> int:
         return self.engine.steady_steps(plan)
@@ -305,7 +304,7 @@ class Replica:
                 self._held_since = None
                 return None
             plan = self.engine.schedule()
-            if self._must_wait(plan):
+            if self.engine.parked_tokens and self._must_wait(plan):
                 self._held_since = None
                 return None
             if plan.hold is None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from sim.batching.vllm_v1 import VllmV1
 from sim.choice import options
+from sim.cluster.handing_replicas import DecodeReplica, PrefillReplica
 from sim.cluster.handover import AfterPrefill, HandoverRules, LayerWise
 from sim.cluster.outlet import Outlet
 from sim.engine import QueueOrdering
@@ -128,3 +129,23 @@ def test_under_every_batching(name: str, data: st.DataObject) -> None:
     plain = serve_apart(case.table, case.timer, fast_forward=False, group_decodes=False, **asked)
     check(case, plain, asked)
     assert content(serve_apart(case.table, case.timer, **asked)) == content(plain)
+
+
+@settings(max_examples=60, deadline=None)
+@given(apart())
+def test_blocks_at_every_decision(drawn: tuple[Case, dict[str, Any]]) -> None:
+    """INV-1 and INV-2 of both engines, parked blocks included, before every step that is decided."""
+    case, asked = drawn
+    asked = asked | {"pool": asked["pool"] | {"decide_ahead": False}}
+    checked: list[bool] = []
+    with pytest.MonkeyPatch.context() as patch:
+        for kind in (PrefillReplica, DecodeReplica):
+
+            def checking(replica: Any, plain: Any = kind._drop_given_up) -> None:
+                plain(replica)
+                replica.engine.check()
+                checked.append(replica.engine.parked_tokens >= 0)
+
+            patch.setattr(kind, "_drop_given_up", checking)
+        serve_apart(case.table, case.timer, **asked)
+    assert all(checked)
