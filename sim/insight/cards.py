@@ -50,7 +50,7 @@ def metrics_table(metrics: Mapping[str, Metrics], saturated: Mapping[str, bool])
     """One row per variant, one column per metric that any of them has; the best of each column is marked."""
     shown = [name for name in METRICS if any(values[name] == values[name] for values in metrics.values())]
     best = {name: _best(name, [values[name] for values in metrics.values()]) for name in shown}
-    rows = [
+    rows: list[list[markup.Cell]] = [
         [
             f"{variant} (saturated)" if saturated[variant] else variant,
             *((written(name, values[name]), "best" if values[name] == best[name] else "") for name in shown),
@@ -118,7 +118,9 @@ def diagnosis_parts(told: Mapping[str, Any], between: str = "") -> list[str]:
 def points_table(keys: Sequence[str], rows: Sequence[Mapping[Any, Any]]) -> str:
     """Points of a sweep: their keys and the chief metrics."""
     shown = [name for name in _OF_A_POINT if any(row.get(name, float("nan")) == row.get(name) for row in rows)]
-    cells = [[*(str(row[key]) for key in keys), *(written(name, row[name]) for name in shown)] for row in rows]
+    cells: list[list[markup.Cell]] = [
+        [*(str(row[key]) for key in keys), *(written(name, row[name]) for name in shown)] for row in rows
+    ]
     return markup.table((*keys, *(METRICS[name].label for name in shown)), cells, words=len(keys))
 
 
