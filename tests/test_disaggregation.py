@@ -50,6 +50,7 @@ def test_results_say_what_was_handed_over(tmp_path) -> None:
     waits = rows["decode_queue_wait_s"] + rows["kv_transfer_s"] + rows["decode_wait_s"]
     assert np.allclose(rows["prefilled_s"] + waits, rows["decode_scheduled_s"])
     assert not result.summary["saturated"]
+    assert [pool["requests"] for pool in result.summary["by_pool"].values()] == [60, 60]
     # The resolved scenario is the same run.
     path = tmp_path / "again.yaml"
     path.write_text(result.scenario.to_yaml(tmp_path))

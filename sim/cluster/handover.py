@@ -1,13 +1,13 @@
 """Requests whose prompt one replica computes and whose answer another one writes.
 
-A replica of a prefill pool computes the prompt and the first token, and keeps the KV. Then the request is sent to a
-replica of a decode pool, where it waits for its turn and for blocks; what these do not hold already is fetched over the
-links of both, whole blocks at the narrower side's speed, and only then the first replica's blocks are free. In this
-order nobody waits for memory in a circle. It is that of DistServe (OSDI 2024, section 4.3, "pull") and of vLLM's NIXL
-connector.
+A replica of a prefill pool computes the prompt and the first token, and keeps the KV. When that token is with its
+client, the request is sent to a replica of a decode pool, which takes that pool's time for a request; there it waits for
+its turn and for blocks. What these do not hold already is fetched over the links of both, whole blocks at the narrower
+side's speed, and only then are the first replica's blocks free. In this order nobody waits for memory in a circle. It
+is that of DistServe (Zhong et al., OSDI 2024), whose decoding instances pull, and of vLLM's NIXL connector.
 
 With `LayerWise` the order is that of SGLang: room at the decode side first, then the prompt, whose KV is sent while it
-is computed, so that at the end only the last layer's is still to be sent (as in Splitwise, ISCA 2024, section 4.4).
+is computed, so that at the end only the last layer's is still to be sent (as in Splitwise, Patel et al., ISCA 2024).
 
 A request that is preempted while it decodes is computed again there, all of it, as in vLLM. So is one whose KV was lost
 before it could be fetched. A transfer whose request is given up stops at once.

@@ -2,6 +2,9 @@
 
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from sim.metrics.context import Columns, Floats, RunContext
 from sim.metrics.fleet import held_s, of_replica, peak_gpus
 from sim.metrics.gpu_time import fractions, gpu_time
@@ -27,7 +30,8 @@ def by_tenant(requests: Columns, latencies: dict[str, Floats], context: RunConte
 def by_pool(requests: Columns, steps: Columns, context: RunContext) -> dict[str, Any] | None:
     """What each pool did, and where its GPU time went; None when there is but one.
 
-    `requests` are those that ended on one of its replicas, latencies those of the measured that finished there.
+    `requests` are those that ended on one of its replicas or had their prompt computed there, output tokens and
+    latencies theirs, the latter of the measured that finished.
     """
     if len(context.pools) < 2:
         return None
@@ -36,7 +40,9 @@ def by_pool(requests: Columns, steps: Columns, context: RunContext) -> dict[str,
         mine = context.replicas["pool"] == index
         lives = _rows(context.lives, mine)
         seconds = gpu_time(_rows(steps, mine), context, lives)
-        here = mine[requests["replica"]] & (requests["replica"] >= 0)
+        here = _were_on(mine, requests["replica"])
+        if "prefill_replica" in requests:
+            here |= _were_on(mine, requests["prefill_replica"])
         ended = {key: column[here] for key, column in requests.items()}
         done = completed(ended)
         first, finish, arrival = (ended[key][done] for key in ("first_token_s", "finish_s", "arrival_s"))
@@ -54,6 +60,12 @@ def by_pool(requests: Columns, steps: Columns, context: RunContext) -> dict[str,
             "gpu_time": {"total_s": sum(seconds.values()), "fraction": fractions(seconds)},
         }
     return result
+
+
+def _were_on(mine: NDArray[np.bool_], replica: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which requests were on one of these replicas, -1 being none."""
+    mask: NDArray[np.bool_] = mine[replica] & (replica >= 0)
+    return mask
 
 
 def _rows(table: Columns, replicas: Any) -> Columns:

@@ -216,7 +216,13 @@ def _handover(moved: Summary | None) -> Iterable[tuple[str, str]]:
     if moved is None:
         return
     yield "handed over", f"{count(moved['requests'])} requests, {number(moved['bytes'] / 1e9)} GB"
-    for label, name in (("KV transfer", "kv_transfer"), ("decode queue", "decode_queue_wait")):
+    for label, name in (
+        ("KV transfer", "kv_transfer"),
+        ("of it exposed", "kv_exposed"),
+        ("decode queue", "decode_queue_wait"),
+    ):
+        if name == "kv_exposed" and moved["mean_kv_exposed_ms"] == moved["mean_kv_transfer_ms"]:
+            continue  # nothing was sent while a prompt was computed
         yield label, f"{milliseconds(moved[f'mean_{name}_ms'])} mean, {milliseconds(moved[f'p99_{name}_ms'])} p99"
     yield (
         "links used",
