@@ -1,10 +1,11 @@
 """Requests whose prompt one replica computes and whose answer another one writes.
 
 A replica of a prefill pool computes the prompt and the first token, and keeps the KV. When that token is with its
-client, the request is sent to a replica of a decode pool, which takes that pool's time for a request; there it waits for
-its turn and for blocks. What these do not hold already is fetched over the links of both, whole blocks at the narrower
-side's speed, and only then are the first replica's blocks free. In this order nobody waits for memory in a circle. It
-is that of DistServe (Zhong et al., OSDI 2024), whose decoding instances pull, and of vLLM's NIXL connector.
+client, the request is sent to a replica of a decode pool, which takes that pool's time for a request; there it waits
+for its turn and for blocks. What these do not hold already is fetched over the links of both, whole blocks at the
+narrower side's speed, and only then are the first replica's blocks free. In this order nobody waits for memory in a
+circle. It is that of DistServe (Zhong et al., OSDI 2024), whose decoding instances pull, and of vLLM's NIXL
+connector.
 
 With `LayerWise` the order is that of SGLang: room at the decode side first, then the prompt, whose KV is sent while it
 is computed, so that at the end only the last layer's is still to be sent (as in Splitwise, Patel et al., ISCA 2024).
