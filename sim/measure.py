@@ -57,6 +57,8 @@ def measure(
         faults=said.cluster.faults,
         most_requeues=said.cluster.max_requeues if said.cluster.on_crash == "requeue" else 0,
         most_held=said.cluster.max_gateway_queue,
+        ttft_s=said.slo.ttft,
+        tpot_s=said.slo.tpot,
         handover_rules=handover_rules(said.cluster.disaggregation),
         decode_router=said.cluster.disaggregation.decode_router,
         warmup_s=said.measure.warmup,

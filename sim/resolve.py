@@ -135,12 +135,16 @@ class Setup:
     def pool(self, name: str = "") -> Pool:
         """The replicas, for the simulation."""
         cluster, engine = self.scenario.cluster, self.scenario.engine
+        scaling = cluster.autoscaling
+        at_start = cluster.replicas if scaling is None else scaling.at_start(cluster.replicas)
+        if scaling is not None and cluster.data_parallel > 1:
+            raise ScenarioError("autoscaling with data_parallel is not simulated: leave out one of them")
         return Pool(
             self.make_engine,
             self.timer(),
             name,
             self.model.name,
-            replicas=cluster.replicas * cluster.data_parallel,  # routers choose among ranks
+            replicas=at_start * cluster.data_parallel,  # routers choose among ranks
             gpus_per_replica=self.gpus_per_replica // cluster.data_parallel,
             decide_ahead=bool(engine.async_scheduling),
             request_overhead_s=engine.host_request_s or 0.0,
@@ -151,6 +155,7 @@ class Setup:
             cold_start_s=cluster.cold_start.seconds(
                 self.memory.weight_bytes, self.gpus_per_replica, self.host_link.bytes_per_s
             ),
+            scaling=None if scaling is None else scaling.scaling(),
         )
 
     def make_engine(self) -> Replica:

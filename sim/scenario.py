@@ -19,6 +19,7 @@ from pydantic import (
 )
 
 from sim import document, layering
+from sim.autoscaling import Autoscaling
 from sim.choice import Choice, nearest
 from sim.cold_start import ColdStart
 from sim.disaggregation import Disaggregation, Role
@@ -65,6 +66,8 @@ class Placement(Section):
     """Network cards of a node, shared evenly by its GPUs; default: the profile's, mostly one for each GPU."""
     gpu_price_per_hour: Annotated[float, Field(ge=0)] | None = None
     """US dollars for one GPU for one hour; default: the profile's price, if it has one."""
+    autoscaling: Autoscaling | None = None
+    """When replicas are added or go; default: never."""
     cold_start: ColdStart = ColdStart()
     """How long a replica that starts during the run takes to serve; those at the start are there already."""
 

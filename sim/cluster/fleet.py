@@ -15,6 +15,8 @@ class Candidates:
 
     def __init__(self) -> None:
         self.members: list[ReplicaView] = []
+        self.wanted: list[Callable[[], None]] = []
+        """Told when a request must wait, because nobody takes any."""
         self._watchers: list[Callable[[ReplicaView], None]] = []
 
     def watch(self, changed: Callable[[ReplicaView], None]) -> None:
@@ -50,6 +52,8 @@ class Fleet:
         self.pools = list(pools)
         self.replicas: list[Replica] = []
         self.pool_of: list[int] = []
+        self.members: list[dict[int, None]] = [{} for _ in self.pools]
+        """For each pool the indices of the replicas that are not gone."""
         self.serving = {pool.model: Candidates() for pool in self.pools}
         """Who takes requests as they arrive, for each model."""
         self.counters = {"crashes": 0, "requeued": 0}
@@ -63,6 +67,7 @@ class Fleet:
         replica = self._make(len(self.replicas), self.pools[pool])
         self.replicas.append(replica)
         self.pool_of.append(pool)
+        self.members[pool][replica.index] = None
         return replica
 
     def candidates(self, replica: Replica) -> Candidates:
@@ -73,6 +78,8 @@ class Fleet:
     def note(self, replica: Replica, state: str, now_s: float) -> None:
         """What the replica does from now on; "gone" gives its GPUs back."""
         self._states.append((replica.index, LIFE.index(state), now_s))
+        if state == "gone":
+            del self.members[self.pool_of[replica.index]][replica.index]
 
     def facts(self) -> Columns:
         """One row for each replica."""

@@ -77,10 +77,9 @@ class Gateway:
             self._end(request, "failed")
         return bool(held)
 
-    @property
-    def held_requests(self) -> int:
-        """How many wait here, because no replica takes any."""
-        return len(self._held)
+    def held_requests(self, candidates: Candidates) -> int:
+        """How many wait here, because none of these takes any."""
+        return sum(self._ways[request.tenant][0] is candidates for request in self._held)
 
     def give_up(self, request: Request, status: str, on_arrival: bool = False) -> None:
         """Drop a request that waits here, or is on its way from one replica to another."""
@@ -119,6 +118,8 @@ class Gateway:
             return
         self._held[request] = None
         self._is_with(self, request)
+        for wake in self._ways[request.tenant][0].wanted:
+            wake()
 
     def _hand_over(
         self, request: Request, replica: Replica, after_steps: bool, _event: simpy.Event | None = None

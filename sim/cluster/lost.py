@@ -4,17 +4,16 @@ from sim.engine import Engine
 from sim.request import Request
 
 
-def take_back(engine: Engine, decoded_s: float) -> tuple[list[Request], list[Request]]:
-    """The requests that an engine leaves behind between two steps, and those that only waited for the others' end.
+def take_back(engine: Engine, decoded_s: float) -> list[Request]:
+    """The requests that an engine leaves behind between two steps, by arrival, but for those that have their answers.
 
-    The KV of the first is lost and their tokens are not: their clients have got them, and so has whoever sends the
+    Their KV is lost and their tokens are not: their clients have got them, and so has whoever sends the
     requests on. Another engine computes prompt and tokens again, as after a preemption, and goes on from there.
     `decoded_s` is when the members of the decode group got their latest token. The engine must not be used again.
     """
-    answered = list(engine.kept)
     for request in engine.decoders.dissolve():
         request.last_token_s = max(request.last_token_s, decoded_s)
-    done = set(answered)
+    done = set(engine.kept)  # running in name only
     lost = [request for request in (*engine.running, *engine.waiting) if request not in done]
     lost.sort(key=lambda request: (request.arrival_s, request.id))
     for request in lost:
@@ -22,4 +21,4 @@ def take_back(engine: Engine, decoded_s: float) -> tuple[list[Request], list[Req
         request.computed_tokens = request.keyed_tokens = request.draft_tokens = 0
         request.blocks, request.block_keys, request.private_run = [], None, None
         request.requeues += 1
-    return lost, answered
+    return lost

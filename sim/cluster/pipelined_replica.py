@@ -60,8 +60,7 @@ class PipelinedReplica(Replica):
                 if self._stopping is not None:
                     self.stopped(self, self._lose() if crashed else [])
                     return
-                self._idle = self.env.event()
-                yield self._idle
+                yield self._rest()
                 continue
             if len(under_way) < len(self.timer.stages) and not engine.is_idle and not crashed:
                 plan = engine.schedule()
@@ -119,6 +118,7 @@ class PipelinedReplica(Replica):
         for request in sampled:
             if request.generated_tokens == 1:
                 request.first_token_s = delivered_s
+                self.answers(request)
             elif request.measured:
                 self.gaps.add(batch.end_s - request.last_token_s, 1)
             request.last_token_s = batch.end_s

@@ -13,6 +13,7 @@ from sim.latency import StepTimer
 from sim.latency.first_use import FirstUse
 from sim.latency.pipeline import PipelineTimer
 from sim.latency.ranks import RanksTimer
+from sim.scaling import Scaling
 
 
 def nothing_to_compile() -> FirstUse | None:
@@ -29,7 +30,7 @@ class Pool:
     them. `host_link` is needed by a KV cache that moves blocks to the host's memory. `decide_ahead` is asynchronous
     scheduling: a step is decided while the one before it is under way. `make_first_use` says what a fresh replica
     still has to compile. `adapter_costs` are for engines that take LoRA adapters, which requests that want some need.
-    One that starts or restarts during the run serves `cold_start_s` later.
+    One that starts or restarts during the run serves `cold_start_s` later, and `scaling` says when one starts or goes.
 
     A pool of role "prefill" computes prompts for those of role "decode": their KV, `kv_bytes_per_block` on all GPUs of
     a replica together and so many `layers`, goes through both their outlets.
@@ -48,6 +49,7 @@ class Pool:
     make_first_use: Callable[[], FirstUse | None] = nothing_to_compile
     adapter_costs: AdapterCosts | None = None
     cold_start_s: float = 0.0
+    scaling: Scaling | None = None
     role: Literal["", "prefill", "decode"] = ""
     outlet: Outlet = Outlet()  # noqa: RUF009
     kv_bytes_per_block: int = 0

@@ -11,8 +11,9 @@ from typing import Any
 import simpy
 
 from sim.cluster.clock import REPLICA_ORDER, WAKE_ORDER, At, succeed_at
+from sim.cluster.flight import Flight
 from sim.cluster.pool import Pool
-from sim.cluster.replica import Flight, Replica
+from sim.cluster.replica import Replica
 from sim.errors import ServecastError
 from sim.latency.first_use import FirstUse
 from sim.latency.ranks import KnownTimer, RanksTimer

@@ -15,12 +15,12 @@ from collections.abc import Callable, Generator
 from functools import partial
 from itertools import accumulate
 from math import inf, isnan, nan
-from typing import NamedTuple
 
 import simpy
 
 from sim.cluster.arrivals import Forecast
 from sim.cluster.clock import REPLICA_ORDER, WAKE_ORDER, At, succeed_at
+from sim.cluster.flight import Flight, Run
 from sim.cluster.lost import take_back
 from sim.cluster.pool import Pool
 from sim.engine import Engine
@@ -36,35 +36,8 @@ _LONGEST_RUN = 4096
 """Steps of one event: a bound on memory, not on time."""
 
 
-class _Run:
-    """Equal decode steps in a row: how many, when they end (the first item is the start), and when to go on.
-
-    That is at the end of the last step, or, with a step decided ahead, at the end of the last but one.
-    """
-
-    __slots__ = ("end", "ends_s", "steps")
-
-    def __init__(self, steps: int, ends_s: list[float], end: simpy.Event) -> None:
-        self.steps = steps
-        self.ends_s = ends_s
-        self.end = end
-
-
-class Flight(NamedTuple):
-    """A launched step: when it ends, when its tokens are with the clients, and who is done then."""
-
-    end_s: float
-    delivered_s: float
-    plan: StepPlan
-    finished: list[Request]
-
-
-def _nobody_watches(_: "Replica") -> None:
-    """What happens when the load changes, as long as no router wants to know."""
-
-
-def _nobody_misses(_: "Replica", _lost: list[Request]) -> None:
-    """What happens when a replica stops that nobody stopped."""
+def _ignore(*_: object) -> None:
+    """What happens when nobody wants to know."""
 
 
 class Replica:
@@ -95,9 +68,13 @@ class Replica:
         self.accepting = False
         self.outstanding_requests = 0
         self.outstanding_tokens = 0
-        self.load_changed: Callable[[Replica], None] = _nobody_watches
-        self.stopped: Callable[[Replica, list[Request]], None] = _nobody_misses
+        self.load_changed: Callable[[Replica], None] = _ignore
+        self.stopped: Callable[[Replica, list[Request]], None] = _ignore
         """Told when it serves no more, with the requests that it leaves."""
+        self.answers: Callable[[Request], None] = _ignore
+        """Told of every first token, when its step begins."""
+        self.begun_s = self.idle_s = 0.0  # when it began to serve, and for how long it has had nothing to run since
+        self._idle_since = 0.0
         self._stopping: str | None = None  # "drain" or "crash"
         self._slow = (1.0, 1.0)  # how many times as long steps take, and what goes over links
         self.waits: list[tuple[float, float]] = []  # when nothing ran because KV was on its way
@@ -107,14 +84,14 @@ class Replica:
         self._held_since: float | None = None  # requests are held back to make a larger batch
         self._given_up: list[tuple[Request, str]] = []  # to be dropped before the next step is decided
         self._idle: simpy.Event | None = None
-        self._run: _Run | None = None
+        self.run: Run | None = None
 
     def begin(self) -> None:
         """Serve from now on, with an engine that holds nothing."""
         self._stopping = None
         self._decoded_s, self._stalled, self._held_since = -inf, [], None
-        self._idle = self.env.event()
-        self.env.process(self._serve(self._idle))
+        self.begun_s, self.idle_s = self.env.now, 0.0
+        self.env.process(self._serve(self._rest()))
 
     def drain(self) -> None:
         """Stop when all requests that are here are done."""
@@ -124,6 +101,12 @@ class Replica:
         """Stop, and leave the requests that are here to others."""
         self._stop("crash")
 
+    def _rest(self) -> simpy.Event:
+        """Nothing runs until the event happens."""
+        self._idle_since = self.env.now
+        self._idle = self.env.event()
+        return self._idle
+
     def _stop(self, how: str) -> None:
         self._stopping = how
         self._change()
@@ -132,15 +115,15 @@ class Replica:
         """Something has come up that the next step's decision must see."""
         if self._idle is not None:
             self._wake(self._idle)
-        elif self._run is not None:
-            self._cut_short(self._run, step_reached)
+        elif self.run is not None:
+            self._cut_short(self.run, step_reached)
 
     def pace(self, steps: float, links: float) -> None:
         """From the next step that is decided on, steps and what goes over links take so many times as long."""
         self._slow = (steps, links)
         self.timer = self._paced(self.kind.timer)
-        if self._run is not None:
-            self._cut_short(self._run, bisect_left)
+        if self.run is not None:
+            self._cut_short(self.run, bisect_left)
 
     def _paced(self, timer: StepTimer) -> StepTimer:
         """The timer at the pace of now."""
@@ -168,6 +151,11 @@ class Replica:
             self._given_up.append((request, status))
             self._change(self._step_reached if on_arrival else bisect_left)
 
+    @property
+    def resting_since(self) -> float | None:
+        """Since when it has had nothing to run; None while it has."""
+        return None if self._idle is None else self._idle_since
+
     def _count(self, request: Request, come: int) -> None:
         """One request more, or less."""
         self.outstanding_requests += come
@@ -178,8 +166,9 @@ class Replica:
         if idle is self._idle:
             succeed_at(idle, self.env.now, WAKE_ORDER + self.index)
             self._idle = None
+            self.idle_s += self.env.now - self._idle_since
 
-    def _cut_short(self, run: "_Run", step_reached: Callable[..., int]) -> None:
+    def _cut_short(self, run: Run, step_reached: Callable[..., int]) -> None:
         """Let a run end with the step that is running now."""
         steps = step_reached(run.ends_s, self.env.now, 1 - self.ahead) + self.ahead
         if steps < run.steps:
@@ -247,8 +236,7 @@ class Replica:
 
     def _sleep(self) -> Generator[simpy.Event, None, None]:
         """Wait until something comes, or memory becomes free."""
-        self._idle = self.env.event()
-        yield self._idle
+        yield self._rest()
 
     def _must_wait(self, plan: StepPlan) -> bool:
         """Whether nothing can run before KV has been moved, some being on its way."""
@@ -276,10 +264,7 @@ class Replica:
 
     def _lose(self) -> list[Request]:
         """The requests that were here, for others to serve; a fresh engine takes the old one's place."""
-        lost, answered = take_back(self.engine, self._decoded_s)
-        for request in answered:
-            request.finish_s = self.env.now
-            self.on_end(request, self.index, request.ends_as)
+        lost = take_back(self.engine, self._decoded_s)
         self.retired.append(self.engine)
         self.engine, self.first_use = self.kind.make_engine(), self.kind.make_first_use()
         self.outstanding_requests = self.outstanding_tokens = 0
@@ -295,7 +280,7 @@ class Replica:
             alarm_s = request.queued_s + delay_s
             if alarm_s <= self.env.now:
                 return self.engine.schedule(window_over=True)
-            idle = self._idle = self.env.event()
+            idle = self._rest()
             alarm = At(self.env, alarm_s, WAKE_ORDER + self.index)
             alarm.callbacks.append(partial(self._wake, idle))
             yield idle
@@ -352,6 +337,7 @@ class Replica:
         for request in plan.sampled:
             if request.generated_tokens == 1:
                 request.first_token_s = delivered_s
+                self.answers(request)
             elif request.measured:
                 at_step_start = request.last_token_s == start_s
                 self.gaps.add(lasts_s if at_step_start else end_s - request.last_token_s, 1)
@@ -404,9 +390,9 @@ class Replica:
         ends_s = list(accumulate(gaps_s, initial=start_s))
         steps = min(len(gaps_s), self._steps_until(until_s, ends_s))
         end = At(self.env, ends_s[steps - self.ahead], REPLICA_ORDER + self.index)
-        run = self._run = _Run(steps, ends_s, end)
+        run = self.run = Run(steps, ends_s, end)
         yield run.end
-        self._run = None
+        self.run = None
         steps = run.steps
         end_s = ends_s[steps]
         engine.repeat(steps)

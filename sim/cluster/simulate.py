@@ -21,6 +21,7 @@ from sim.cluster.pipelined_replica import PipelinedReplica
 from sim.cluster.pool import Pool
 from sim.cluster.ranks import RankGroups
 from sim.cluster.replica import Replica
+from sim.cluster.scaler import Arrivals, Scaler, start_scalers
 from sim.errors import ServecastError
 from sim.faults import Fault
 from sim.latency.pipeline import PipelineTimer
@@ -49,6 +50,8 @@ def simulate(
     faults: Sequence[Fault] = (),
     most_requeues: int | None = None,
     most_held: int | None = None,
+    ttft_s: float | None = None,
+    tpot_s: float | None = None,
     handover_rules: HandoverRules = HandoverRules(),  # noqa: B008
     decode_router: Router | None = None,
     fast_forward: bool = True,
@@ -62,6 +65,7 @@ def simulate(
     `request_timeout_s` after a replica got it, or `queue_timeout_s` after that if no step has begun for it.
     `faults` happen to the replicas; a request whose replica crashes is sent on `most_requeues` times, then it fails
     (None: always sent on, 0: never). While no replica takes requests, `most_held` of them wait at the gateway.
+    `ttft_s` and `tpot_s` are the targets of pools that are scaled by them.
     Between pools for prefill and for decode, requests go by `handover_rules`, and to the decode replica that
     `decode_router` chooses (default: as `router`).
     `fast_forward` off simulates every step on its own; the tables must come out the same.
@@ -81,6 +85,7 @@ def simulate(
     log, gaps = RequestLog(len(table)), GapLog()
     left = 0
     loops: Loops | None = None
+    scalers: list[Scaler] = []
 
     def not_sent() -> int:
         return 0 if loops is None else loops.not_sent
@@ -95,10 +100,17 @@ def simulate(
             loops.answered(request, status, now_s)
 
     def end(request: Request, replica: int, status: str) -> None:
+        if status == "finished":
+            for scaler in scalers:
+                scaler.ended(request, replica)
         leave(request, replica, status, request.finish_s)
 
+    def is_over() -> bool:
+        return left + not_sent() == len(table)
+
     forecast = Forecast()
-    alone = sum(pool.replicas for pool in pools) == 1  # or whose a request will be is not known before
+    most = [pool.replicas if pool.scaling is None else pool.scaling.most for pool in pools]
+    alone = sum(most) == 1  # or whose a request will be is not known before
     own_forecast = forecast if alone else Forecast()
 
     groups, handover = RankGroups(), Handover(env, len(table), handover_rules, end)
@@ -116,7 +128,8 @@ def simulate(
 
     fleet = Fleet(pools, make)
     lifecycle = Lifecycle(env, fleet, lambda replica, lost: gateway.lost(replica, lost))
-    start_faults(faults, lifecycle, seed, is_over=lambda: left + not_sent() == len(table))
+    scaled = any(pool.scaling is not None for pool in pools)
+    start_faults(faults, lifecycle, seed, is_over, may_grow=scaled)
     for index, pool in enumerate(pools):
         for _ in range(pool.replicas):
             lifecycle.start(index)
@@ -137,6 +150,7 @@ def simulate(
     limits = (inf if most is None else most for most in (most_requeues, most_held))
     gateway = Gateway(env, fleet, ways, giving_up, leave, *limits)
     lifecycle.on_ready.append(gateway.release)
+    scalers += start_scalers(lifecycle, gateway, _arrivals(table, asked), (ttft_s, tpot_s), is_over)
 
     requests = make_requests(table, warmup_s, cooldown_s)
     if table.adapter is not None:
@@ -181,13 +195,22 @@ def simulate(
             "engine_steps": sum(replica.log.engine_steps for replica in fleet.replicas),
             "step_rows": len(steps["end_s"]),
             "requests_not_sent": not_sent(),
-            **(fleet.counters if faults else {}),
+            **(fleet.counters if faults or scaled else {}),
             **_transfers(fleet.replicas),
             **_loads(fleet.replicas),
         },
         waits=waits_table([(replica.index, *wait) for replica in fleet.replicas for wait in replica.waits]),
         links=handover.links(),
     )
+
+
+def _arrivals(table: RequestTable, models: Sequence[str]) -> dict[str, Arrivals] | None:
+    """When requests for each model arrive, and their output tokens; None if that depends on the answers."""
+    if table.waits:
+        return None
+    rows = np.zeros(len(table), np.int64) if table.tenant is None else table.tenant
+    wanted = np.array(models)[rows]
+    return {model: (table.arrival_s[wanted == model], table.output_tokens[wanted == model]) for model in models}
 
 
 def _giving_up(table: RequestTable, request_timeout_s: float | None, queue_timeout_s: float | None) -> GivingUp | None:

@@ -104,6 +104,8 @@ def capacity(
     named = variants_of(scenario, variants)
     searches = {}
     for name, one in named.items():
+        if any(part.autoscaling is not None for part in (one.cluster, *one.cluster.pools.values())):
+            raise ScenarioError(f"{one.name}: a capacity is of a fixed number of replicas; set autoscaling to null")
         searches[name] = _Search(one, own_rate(one))
         check_limited(one, wanted, attainment)
     if not tolerance > 0 or seeds < 1:

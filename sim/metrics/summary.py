@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from sim.metrics.answers import all_answers
 from sim.metrics.context import Columns, RunContext
 from sim.metrics.fairness import fairness
-from sim.metrics.fleet import peak_gpus
+from sim.metrics.fleet import fleet, peak_gpus, peak_replicas
 from sim.metrics.gpu_time import fractions, gpu_time
 from sim.metrics.handover import handover
 from sim.metrics.invariants import check_causality, littles_law
@@ -55,7 +55,7 @@ def summarize(
         "model_id": context.model,
         "gpu": context.gpu,
         "gpus": peak_gpus(context.replicas, context.lives),
-        "replicas": len(context.replicas["gpus"]),
+        "replicas": peak_replicas(context.lives),
         "provenance": context.provenance,
         "saturated": verdict.saturated,
     }
@@ -70,6 +70,7 @@ def summarize(
         **engine_load(requests, steps, context),
         "handover": handover(requests, context),
         **cost(requests, context),
+        "fleet": fleet(context),
         "all_answers": all_answers(requests),
         "sessions": sessions(requests, context),
         "given_up_output_tokens": int(requests["generated_tokens"][given_up(requests)].sum()),

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from sim.metrics.context import Columns, Floats, RunContext
-from sim.metrics.fleet import held_between, of_replica, serving
+from sim.metrics.fleet import changes, held_between, of_replica, serving
 from sim.metrics.series import RowIntegrator, requests_between, system_intervals
 from sim.metrics.utilisation import kv_blocks_mean
 
@@ -22,7 +22,8 @@ def timeline(requests: Columns, steps: Columns, context: RunContext) -> pd.DataF
     with few requests so wide that a bucket has about 3 of them (but at least 20 buckets).
     Rates are amounts in the bucket over its width; queue_depth, running, kv_used_fraction (over all
     replicas, idle ones hold none) and gpu_busy_fraction are time-weighted means, not samples; ttft_p50_s
-    and ttft_p99_s are of the requests that arrive in the bucket, NaN where none does.
+    and ttft_p99_s are of the requests that arrive in the bucket, NaN where none does. Where replicas come and go there
+    are further columns, time-weighted means of how many: replicas_held, replicas_serving, replicas_busy.
     """
     arrival, leave = system_intervals(requests, context.makespan_s)
     horizon_s = max(context.makespan_s, float(requests["arrival_s"].max(initial=0.0)))
@@ -36,6 +37,11 @@ def timeline(requests: Columns, steps: Columns, context: RunContext) -> pd.DataF
     replicas_up = held_between(up, np.ones(len(up["replica"])), edges)
     capacity = held_between(up, of_replica(context.replicas, "kv_blocks", up), edges)
     kv_used = rows.amounts(kv_blocks_mean(steps, context) * duration)
+    busy = rows.amounts(duration)
+    fleet = {}
+    if changes(context):
+        held = held_between(context.lives, np.ones(len(context.lives["replica"])), edges)
+        fleet = {"replicas_held": held / width, "replicas_serving": replicas_up / width, "replicas_busy": busy / width}
     return pd.DataFrame(
         {
             "time_s": edges[:-1],
@@ -46,8 +52,9 @@ def timeline(requests: Columns, steps: Columns, context: RunContext) -> pd.DataF
             "kv_used_fraction": _share(kv_used, capacity),
             "prefill_tokens_per_s": rows.amounts(steps["prefill_tokens"] * steps["steps"]) / width,
             "output_tokens_per_s": rows.counts(steps["sampled"]) / width,
-            "gpu_busy_fraction": np.clip(_share(rows.amounts(duration), replicas_up), 0.0, 1.0),
+            "gpu_busy_fraction": np.clip(_share(busy, replicas_up), 0.0, 1.0),
             **_ttft_percentiles(requests, edges),
+            **fleet,
         }
     )
 

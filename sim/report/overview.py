@@ -100,12 +100,25 @@ def _over_time(panels: list[Axes], summary: Summary, timeline: pd.DataFrame) -> 
     _line(panels[3], timeline, "prefill_tokens_per_s", SKY, "prefill")
     _area(panels[3], timeline, "output_tokens_per_s", BLUE, "output")
     _legend(panels[3])
-    _frame(panels[4], "GPUs busy", "", timeline)
-    _area(panels[4], timeline, "gpu_busy_fraction", AMBER)
+    _gpus(panels[4], timeline)
     _percent_axis(panels[2], most=max(0.1, 1.3 * (summary["kv_occupancy_peak"] or 0.0)))
-    _percent_axis(panels[4])
     note = f"peak {percent(summary['kv_occupancy_peak'])}"
     panels[2].annotate(note, (1, 1.03), xycoords="axes fraction", ha="right", size=_LABEL, color=FAINT)
+
+
+def _gpus(axes: Axes, timeline: pd.DataFrame) -> None:
+    """How busy the GPUs are; where replicas come and go, how many there are as well."""
+    if "replicas_held" not in timeline:
+        _frame(axes, "GPUs busy", "", timeline)
+        _area(axes, timeline, "gpu_busy_fraction", AMBER)
+        _percent_axis(axes)
+        return
+    _frame(axes, "replicas", "", timeline)
+    axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
+    _line(axes, timeline, "replicas_held", FAINT, "held")
+    _line(axes, timeline, "replicas_serving", BLUE, "serving")
+    _area(axes, timeline, "replicas_busy", AMBER, "busy")
+    _legend(axes)
 
 
 def _tail_over_time(axes: Axes, summary: Summary, timeline: pd.DataFrame) -> None:

@@ -175,6 +175,11 @@ def traffic(summary: Summary) -> Iterable[tuple[str, str]]:
         yield "cost", f"{money(summary['usd_per_million_output_tokens'])} per 1M output tokens"
         yield "", f"{money(summary['usd_per_1k_requests'])} per 1k requests"
     yield "GPU hours", number(summary["gpu_hours"])
+    if fleet := summary.get("fleet"):
+        held = number(fleet["replicas_held_mean"])
+        yield "replicas", f"{held} held mean, {count(fleet['replicas_held_peak'])} peak"
+        words = {"started": "started", "ended": "gone", "crashes": "crashes", "requeued": "requests sent on"}
+        yield "", ", ".join(f"{count(fleet[name])} {word}" for name, word in words.items() if fleet[name])
 
 
 def engine(summary: Summary) -> Iterable[tuple[str, str]]:

@@ -1,11 +1,13 @@
 """What faults do to a cluster, worked out by hand. Every step takes a second, a prompt is read in one."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pytest
 
 import sim
+from sim.batching.static import Static
 from sim.errors import ServecastError
 from sim.faults.crash import Crash
 from sim.faults.random_crashes import RandomCrashes
@@ -19,8 +21,18 @@ from sim.latency.slowed import SlowedTimer
 from sim.metrics import gpu_time
 from sim.metrics.context import context_of
 from sim.record import LIFE, Record
+from sim.routing import Candidates, Choose
 from tests.cluster.test_pipeline import pipe, stages
 from tests.serving import ClosedLoop, serve, table
+
+
+@dataclass(frozen=True)
+class Pinned:
+    """The first that takes requests."""
+
+    def start(self, rng: np.random.Generator, candidates: Candidates) -> Choose:
+        return lambda request: candidates.members[0]
+
 
 STEP = Linear(base_s=1.0, per_prefill_token_s=0, per_decode_s=0).build()
 BOTH_PATHS = pytest.mark.parametrize("fast_forward", [True, False])
@@ -163,6 +175,17 @@ def test_slow_links_slow_what_goes_over_them() -> None:
     assert slow.decode_run(1, 1, 2) == ([18.0, 18.0], expected)
     record = serve(table([0.0], 5, 4), Timer(), faults=[SlowLink(factor=3.0, at=6.0, until=11.0, replica=0)])
     assert column(record, "finish_s") == [5 + 5 + 9 + 5]
+
+
+@BOTH_PATHS
+def test_of_a_static_batch_only_what_is_not_done_is_sent_on(fast_forward: bool) -> None:
+    """The first has its two tokens at 2 s and keeps its place in the batch; the other goes on elsewhere at 4 s."""
+    record = serve(
+        table([0.0, 0.0], 5, [2, 6]), STEP, replicas=2, router=Pinned(), batching=Static(batch_size=2, timeout=0.0),
+        fast_forward=fast_forward, faults=[Crash(at=3.5, replica=0)],
+    )  # fmt: skip
+    assert column(record, "finish_s") == [2.0, 6.0]
+    assert column(record, "requeues") == [0, 1]
 
 
 def test_a_pipeline_crashes_and_is_slowed() -> None:
