@@ -115,9 +115,7 @@ class Lifecycle:
 
     def _stop(self, replica: Replica, then: Then, how: str) -> None:
         if replica.kind.role:
-            raise ServecastError(
-                "replicas that compute prompts for others, or decode for them, cannot stop: not modelled"
-            )
+            raise ServecastError("replicas with a role in disaggregation cannot stop: that is not modelled")
         loading = self.states[replica.index] == "loading"
         self._now(replica, how)
         if loading:

@@ -34,9 +34,7 @@ def start_scalers(
         if pool.scaling is None:
             continue
         if pool.role:
-            raise ServecastError(
-                "autoscaling where prompts are computed elsewhere is not modelled: leave out one of them"
-            )
+            raise ServecastError("autoscaling of disaggregated pools is not modelled: leave out one of them")
 
         def between(begin_s: float, end_s: float, model: str = pool.model) -> Coming:
             if arrivals is None:
