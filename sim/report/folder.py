@@ -42,12 +42,12 @@ def whole(folder: Path) -> Iterator[Path]:
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def write_whole(path: Path, text: str) -> None:
+def write_whole(path: Path, content: str | bytes) -> None:
     """Write a file that is complete or not there, its folder made if need be. Raises ServecastError if it cannot be."""
     draft = path.with_name(f".{path.name}.partial-{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_text(text, encoding="utf-8")
+        draft.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8"))
         os.replace(draft, path)
     except OSError as error:
         raise ServecastError(f"cannot write {path}: {error.strerror or error}") from error

@@ -1,0 +1,46 @@
+"""`servecast timeline`."""
+
+import math
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sim.cli.app import app
+from sim.cli.options import Quiet, Set
+from sim.cli.progress import Progress, waiting
+
+
+@app.command()
+def timeline(
+    result: Annotated[str, typer.Argument(help="A folder written by `run --out`, or a scenario, to be run.")],
+    out: Annotated[Path, typer.Option(help="The file to write; compressed if it ends in .gz.")] = Path(
+        "timeline.json.gz"
+    ),
+    start: Annotated[float, typer.Option(min=0, help="Leave out what ends before this time [s].")] = 0.0,
+    duration: Annotated[float, typer.Option(help="How much to show [s]; default: all.")] = math.inf,
+    events: Annotated[int, typer.Option(min=1000, help="About how many events; larger runs are thinned.")] = 200_000,
+    set_: Set = [],  # noqa: B006
+    quiet: Quiet = False,
+) -> None:
+    """Write a run's timeline for https://ui.perfetto.dev: steps and requests of every replica, queue and KV.
+
+    \b
+    servecast timeline out/quickstart --out t.json.gz
+    servecast timeline quickstart --start 20 --duration 5     # five seconds, in every detail
+    """
+    from sim.export.perfetto import write_timeline
+    from sim.export.saved import open_run
+    from sim.report.folder import check_file
+
+    check_file(out)
+    with Progress(shown=not quiet and sys.stderr.isatty()) as progress:
+        run = open_run(result, set_, progress.update)
+    with waiting(f"writing {out}"):
+        notes = write_timeline(run, out, start_s=start, duration_s=duration, most_events=events)
+    if quiet:
+        return
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
+    typer.echo(f"written to {out}: open it at https://ui.perfetto.dev")
