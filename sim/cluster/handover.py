@@ -16,12 +16,13 @@ before it could be fetched. A transfer whose request is given up stops at once.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from math import isnan, nan
 from typing import Any
 
 import numpy as np
 import simpy
+from numpy.typing import NDArray
 
 from sim.cluster.clock import ANSWERED_ORDER, REPLICA_ORDER, At
 from sim.cluster.handing_replicas import DecodeReplica, PrefillReplica
@@ -107,6 +108,7 @@ class Handover:
         self, env: simpy.Environment, requests: int, rules: HandoverRules, end: Callable[[Request, int, str], None]
     ) -> None:
         self._env = env
+        self._requests = requests
         self._rules = rules
         self._end_request = end
         self._links = Links(env)
@@ -115,12 +117,18 @@ class Handover:
         self._members: dict[str, int] = {}
         self._trips: dict[Request, _Trip] = {}
         self._meant_for: dict[Request, DecodeReplica] = {}
-        self.table = np.zeros(requests, _TRIP)
-        self.table["prefill_replica"] = -1
-        for name in ("prefilled_s", "kv_room_s", "kv_sent_s", "kv_received_s", "decode_scheduled_s"):
-            self.table[name] = nan
         self._choose_decode: Sequence[Choose] = ()
         self._replicas: Sequence[Any] = ()
+
+    @cached_property
+    def table(self) -> NDArray[np.void]:
+        """One row for each request by id, of NaN and -1 where it was not handed over."""
+        rows = np.zeros(self._requests, _TRIP)
+        rows["prefill_replica"] = -1
+        for name in _TRIP.names or ():
+            if name.endswith("_s"):
+                rows[name] = nan
+        return rows
 
     def kind(self, index: int, pool: Pool) -> Callable[..., Replica]:
         """What makes the replica of a pool that has a role; it stands beside the last one of its pool."""
