@@ -75,6 +75,11 @@ class Fleet:
         kind = replica.kind
         return self.decoding[kind.model] if kind.role == "decode" else self.serving[kind.model]
 
+    def forsaken(self, candidates: Candidates) -> bool:
+        """Whether none of these serves, and none ever will: all are gone, and nobody starts others."""
+        pools = [index for index, pool in enumerate(self.pools) if self.serving.get(pool.model) is candidates]
+        return not any(self.members[index] or self.pools[index].scaling is not None for index in pools)
+
     def note(self, replica: Replica, state: str, now_s: float) -> None:
         """What the replica does from now on; "gone" gives its GPUs back."""
         self._states.append((replica.index, LIFE.index(state), now_s))

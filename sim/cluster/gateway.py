@@ -70,6 +70,12 @@ class Gateway:
         for request in held:
             self._route(request)
 
+    def forsake(self, _replica: Replica | None = None) -> None:
+        """A replica is gone for good: if it was the last, nobody needs to wait for another."""
+        for request in [one for one in self._held if self._fleet.forsaken(self._ways[one.tenant][0])]:
+            del self._held[request]
+            self._end(request, "failed")
+
     def despair(self) -> bool:
         """Nothing will ever happen any more: what waits here fails. False if nothing does."""
         held, self._held = self._held, {}
@@ -113,12 +119,13 @@ class Gateway:
             self._hand_over(request, replica, after_steps)
 
     def _hold(self, request: Request) -> None:
-        if len(self._held) >= self._most_held:
+        candidates, _ = self._ways[request.tenant]
+        if len(self._held) >= self._most_held or self._fleet.forsaken(candidates):
             self._end(request, "failed")
             return
         self._held[request] = None
         self._is_with(self, request)
-        for wake in self._ways[request.tenant][0].wanted:
+        for wake in candidates.wanted:
             wake()
 
     def _hand_over(

@@ -150,6 +150,7 @@ def simulate(
     limits = (inf if most is None else most for most in (most_requeues, most_held))
     gateway = Gateway(env, fleet, ways, giving_up, leave, *limits)
     lifecycle.on_ready.append(gateway.release)
+    lifecycle.on_gone.append(gateway.forsake)
     scalers += start_scalers(lifecycle, gateway, _arrivals(table, asked), (ttft_s, tpot_s), is_over)
 
     requests = make_requests(table, warmup_s, cooldown_s)

@@ -44,7 +44,7 @@ def faulty(draw: st.DrawFn, batching: str | None = None) -> tuple[Case, dict[str
     }
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(faulty())
 def test_nothing_is_lost(drawn: tuple[Case, dict[str, Any]]) -> None:
     """INV-1 to INV-5, and that fast-forward leaves the same bytes. `simulate` checks the engines' INV-1 and INV-2."""
@@ -79,7 +79,7 @@ def test_nothing_is_lost(drawn: tuple[Case, dict[str, Any]]) -> None:
     assert all((plain.lives[name] == record.lives[name]).all() for name in record.lives)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(faulty("vllm_v1"))
 def test_nothing_is_lost_in_a_pipeline(drawn: tuple[Case, dict[str, Any]]) -> None:
     case, options = drawn

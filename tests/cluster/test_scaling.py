@@ -8,12 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import sim
+from sim.cluster.pool import Pool
+from sim.cluster.simulate import simulate
 from sim.errors import ServecastError
 from sim.faults.crash import Crash
+from sim.faults.random_crashes import RandomCrashes
 from sim.latency.linear import Linear
 from sim.metrics import check_causality, gpu_time
 from sim.metrics.context import context_of
 from sim.record import Record
+from sim.routing.round_robin import RoundRobin
 from sim.scaling import Coming, Decide, Knowledge, Rule, Scaling, Seen
 from sim.scaling._proportional import proportional
 from sim.scaling.concurrency import Concurrency
@@ -26,7 +30,7 @@ from tests.cluster.strategies import LONGEST, Case, cases
 from tests.cluster.test_fast_forward import content
 from tests.cluster.test_faults import lives
 from tests.cluster.test_faults_fuzzed import FAULTS
-from tests.serving import ClosedLoop, serve, table
+from tests.serving import ClosedLoop, engine, serve, table
 
 STEP = Linear(base_s=1.0, per_prefill_token_s=0, per_decode_s=0).build()
 BOTH_PATHS = pytest.mark.parametrize("fast_forward", [True, False])
@@ -196,6 +200,21 @@ def test_the_oracle_holds_no_more_than_its_bound() -> None:
         scaled(table(np.zeros(3), 5, 9, closed_loop=ClosedLoop(2, np.zeros(3))), Oracle(1.0, window=40.0))
 
 
+def test_hopeless_requests_of_one_model_do_not_keep_the_scaler_of_another_busy() -> None:
+    """Model b's only replica is lost at 1 s; its second request fails when it comes, and a's are served."""
+    pools = [
+        Pool(engine, STEP, "a", "a", scaling=Scaling(Concurrency(target=1), 2, interval_s=1.0)),
+        Pool(engine, STEP, "b", "b"),
+    ]
+    requests = table([0.0, 0.0, 5.0, 8.0], 5, 4, tenant=["a", "b", "b", "a"])
+    record = simulate(
+        requests, pools, router=RoundRobin(), seed=0, models=["a", "b"],
+        faults=[Crash(at=0.5, pool="b"), RandomCrashes(mtbf=50.0, mttr=1.0, pool="a")],
+    )  # fmt: skip
+    assert record.requests["status"].tolist() == ["finished", "failed", "failed", "finished"]
+    assert record.requests["finish_s"].tolist()[1:3] == [1.0, 5.0]
+
+
 RULES: st.SearchStrategy[Rule] = st.one_of(
     st.builds(QueueLength, target=st.sampled_from([0.5, 3.0])),
     st.builds(Concurrency, target=st.sampled_from([1.0, 4.0]), window=st.sampled_from([0.0, 0.5])),
@@ -205,7 +224,7 @@ RULES: st.SearchStrategy[Rule] = st.one_of(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(cases(), RULES, st.lists(FAULTS, max_size=2), st.data())
 def test_nothing_is_lost(case: Case, rule: Rule, faults: list[Any], data: st.DataObject) -> None:
     """Replicas come and go, also by faults: each request ends once, every second is somewhere, both paths agree."""
