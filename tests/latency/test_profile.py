@@ -1,5 +1,7 @@
 """Step times from a datasheet by hand arithmetic, and the properties every step time has."""
 
+import json
+import shutil
 from functools import cache
 from pathlib import Path
 
@@ -8,13 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sim import hardware, models
-from sim.errors import ModelError
+from sim.errors import ModelError, ProfileError
 from sim.latency import EngineTiming, StepTimer, TimerContext, default_cudagraph_sizes, roofline
 from sim.latency.error import step_error
 from sim.latency.off import Off
 from sim.latency.profile import Profile
 from sim.models import BatchShape
 from sim.models.operations import Operation, token_operations
+from sim.paths import data_dir
 from tests.latency.devices import decode_s, device
 
 NO_HOST = EngineTiming(0.0, 0.0, 0.0)
@@ -290,3 +293,19 @@ def test_the_error_of_a_profile_is_told_or_assumed() -> None:
     told = step_error(hardware.load("h100-sxm"))
     assert (told.prefill, told.decode) == (0.08, 0.034)
     assert step_error(hardware.load("l4")) == (0.15, 0.15, "assumed: no run was compared with this profile")
+
+
+def test_the_error_of_a_fitted_profile_is_that_on_its_held_out_points(tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    shutil.copytree(data_dir("hwprofiles") / "l4", folder)
+    held_out = {
+        "gemm": {"median": 0.02},
+        "attention_prefill": {"median": 0.06745},
+        "attention_decode": {"median": 0.01},
+    }
+    (folder / "fit_report.json").write_text(json.dumps({"held_out": held_out}))
+    told = step_error(hardware.load(folder))
+    assert (told.prefill, told.decode) == pytest.approx((0.1, 0.02 / 0.6745))
+    (folder / "fit_report.json").write_text("{")
+    with pytest.raises(ProfileError, match="fit again"):
+        step_error(hardware.load(folder))
