@@ -120,8 +120,9 @@ def nearest(word: str, known: Iterable[str]) -> str:
     lowered = {k.lower(): k for k in known}
     close = difflib.get_close_matches(str(word).lower(), lowered, n=1, cutoff=0.6)
     close = close or [k for k in lowered if k.startswith(str(word).lower())]
-    if len(close) == 1:
-        return f"; did you mean {lowered[close[0]]!r}?"
+    if 0 < len(close) <= 3:
+        *others, last = [repr(lowered[k]) for k in close]
+        return f"; did you mean {', '.join(others)} or {last}?" if others else f"; did you mean {last}?"
     return f"; known: {', '.join(known)}" if known else "; it takes none"
 
 

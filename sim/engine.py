@@ -140,13 +140,16 @@ class Engine:
             steps = max(1, self.decoders.ticks_within(self.kv.empty_blocks + self.decoders.blocks_needed, steps))
         return steps
 
-    def repeat(self, steps: int) -> None:
-        """Schedule the `steps` - 1 decode steps that follow the planned one and equal it."""
-        if steps > 1:
-            self.steps_planned += steps - 1
-            self.kv.take(self.decoders.blocks_over(1, steps))
-            if not self.under_way:
-                self._key_named(steps)
+    def repeat(self, steps: int, done: int = 1) -> None:
+        """Schedule the decode steps that follow the planned one and equal it, up to `steps` with that one.
+
+        The first `done` of them are scheduled already, so that a run of steps may be caught up with in parts.
+        """
+        if steps > done:
+            self.steps_planned += steps - done
+            self.kv.take(self.decoders.blocks_over(done, steps))
+            # As in `schedule_decodes`: the token of the step before is not known if that is under way.
+            self._key_named(steps - 1 if self.under_way else steps)
 
     def complete(self, plan: StepPlan, steps: int = 1) -> list[Request]:
         """Launch a step and land it at once; return the finished."""

@@ -50,6 +50,7 @@ def measure(
         table,
         cluster.parts(),
         router=said.cluster.router,
+        router_staleness_s=said.cluster.router_staleness,
         seed=said.seed,
         models=cluster.models(table.tenants),
         request_timeout_s=said.cluster.request_timeout,

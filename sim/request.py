@@ -57,6 +57,7 @@ class Request:
         self.predicted_tokens = output_tokens if predicted_tokens is None else predicted_tokens  # for orders
         self.priority = priority
         self.tenant = tenant  # whose request it is, as an index
+        self.session = session  # requests of one session share this number; -1: of none
         self.adapter = NO_ADAPTER  # which LoRA adapter it wants, as an index
         self.session = session  # requests of one session share this number; -1: of none
         self.segments = segments
@@ -81,7 +82,7 @@ class Request:
         # KV content
         self.blocks: list[Any] = []  # held blocks whose content has a name others may hit, as the cache keeps them
         self.window_start = 0  # blocks of its beginning that layers with a sliding window have given back
-        self.block_keys: list[int] | None = None  # keys of all nameable full blocks, made at first look-up
+        self.block_keys: dict[int, list[int]] | None = None  # keys of all nameable full blocks, by block size
         self.private_run: CachedRun | None = None  # own unnamed blocks left in the cache by a preemption
         # times
         self.queued_s = nan  # when it reached an engine's queue

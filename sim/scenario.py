@@ -186,6 +186,8 @@ class Cluster(Placement):
 
     router: Annotated[Any, Choice("sim.routing")] = "round_robin"
     """Which replica gets a request."""
+    router_staleness: Annotated[Seconds, Field(ge=0)] = 0.0
+    """How often the router learns the replicas' state: it sees them as they were then; 0: as they are."""
     request_timeout: Annotated[Seconds, Field(gt=0)] | None = None
     """The server gives up a request that has not finished so long after a replica got it; default: never."""
     queue_timeout: Annotated[Seconds, Field(gt=0)] | None = None
@@ -212,6 +214,9 @@ class Cluster(Placement):
         without = [f"pools.{name}." for name, pool in self.pools.items() if not (pool.gpu or self.gpu)]
         if without or not (self.pools or self.gpu):
             raise ValueError(f"{without[0] if without else ''}gpu is missing: `servecast gpus` lists the profiles")
+        for name in getattr(self.router, "pools", ()):
+            if name not in self.pools:
+                raise ValueError(f"router names a pool {name!r} that is not in pools{nearest(name, self.pools)}")
         if self.pools and "replicas" in self.model_fields_set and self.replicas != 1:
             raise ValueError("replicas beside pools: give each pool its own")
         return self

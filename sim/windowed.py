@@ -58,15 +58,11 @@ class WindowedEngine(Engine):
             steps = min(steps, max(1, window - plan.padding_context_tokens // rows))
         return steps
 
-    def repeat(self, steps: int) -> None:
+    def repeat(self, steps: int, done: int = 1) -> None:
         """Schedule the decode steps that follow the planned one, each after the one before it has landed."""
-        super().repeat(steps)
-        group = self._group
-        if steps > 1 and group.kv is not None:
-            settled = self._settled_clock() + steps - 1
-            if self.under_way:
-                self._key_named(settled - group.clock)
-            group.slide_to(settled)
+        super().repeat(steps, done)
+        if steps > done and self._group.kv is not None:
+            self._group.slide_to(self._settled_clock() + steps - 1)
 
     def land(self, plan: StepPlan, finished: list[Request]) -> None:
         """The oldest step under way has ended: its tokens are known, the finished leave, and windows slide."""

@@ -14,11 +14,17 @@ ARRIVAL_ORDER = 0
 LINK_ORDER = 1
 """Then transfers over links end, so that a step that is decided at that time sees what came."""
 
+SNAPSHOT_ORDER = -1
+"""What a router is told at some time is true before anything else happens then."""
+
 REPLICA_ORDER = 2
 """Replica k's steps end in order 2 + k: ties do not depend on which event was made first."""
 
 ANSWERED_ORDER = 1 << 30
 """Arrivals that answers bring about come after all steps that end at the same time, whichever caused them."""
+
+SNAPSHOT_AFTER_STEPS_ORDER = ANSWERED_ORDER - 1
+"""The same where arrivals come after steps that end at the same time."""
 
 WAKE_ORDER = ANSWERED_ORDER + 1
 """An idle replica k starts in order WAKE_ORDER + k, when all that arrives at the same time is there."""

@@ -14,10 +14,11 @@ class Run:
     That is at the end of the last step, or, with a step decided ahead, at the end of the last but one.
     """
 
-    __slots__ = ("end", "ends_s", "steps")
+    __slots__ = ("end", "ends_s", "scheduled", "steps")
 
     def __init__(self, steps: int, ends_s: list[float], end: simpy.Event) -> None:
         self.steps = steps
+        self.scheduled = 1  # of these, by the engine
         self.ends_s = ends_s
         self.end = end
 

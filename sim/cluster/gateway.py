@@ -10,6 +10,7 @@ from sim.cluster.clock import ANSWERED_ORDER, ARRIVAL_ORDER, At
 from sim.cluster.fleet import Candidates, Fleet
 from sim.cluster.giving_up import GivingUp
 from sim.cluster.replica import Replica
+from sim.cluster.watched import Common
 from sim.request import Request
 from sim.routing import Choose
 
@@ -27,13 +28,14 @@ class Gateway:
 
     def __init__(
         self, env: simpy.Environment, fleet: Fleet, ways: Sequence[tuple[Candidates, Choose]],
-        giving_up: GivingUp | None, leave: Leave, most_requeues: float = inf, most_held: float = inf,
+        giving_up: GivingUp | None, leave: Leave, common: Common, most_requeues: float = inf, most_held: float = inf,
     ) -> None:  # fmt: skip
         self._env = env
         self._fleet = fleet
         self._ways = ways  # by the tenant of a request: who may serve it, and how one of them is chosen
         self._giving_up = giving_up
         self._leave = leave
+        self._common = common
         self._most_requeues = most_requeues
         self._most_held = most_held
         self._held: dict[Request, None] = {}
@@ -109,7 +111,9 @@ class Gateway:
         if not candidates.members:
             self._hold(request)
             return
+        self._common.after_steps = after_steps
         replica = self._fleet.replicas[choose(request).index]
+        self._common.after_steps = False
         further_s = 0.0 if self._same_way else self._further_s[replica.pool]
         if further_s:
             order = ANSWERED_ORDER if after_steps else ARRIVAL_ORDER

@@ -23,6 +23,7 @@ from sim.cluster.clock import REPLICA_ORDER, WAKE_ORDER, At, succeed_at
 from sim.cluster.flight import Flight, Run
 from sim.cluster.lost import take_back
 from sim.cluster.pool import Pool
+from sim.cluster.watched import Common, Watched
 from sim.engine import Engine
 from sim.latency import StepTimer
 from sim.latency.slowed import SlowedTimer
@@ -40,20 +41,17 @@ def _ignore(*_: object) -> None:
     """What happens when nobody wants to know."""
 
 
-class Replica:
+class Replica(Watched):
     """An engine on its GPUs, in virtual time; it serves from `begin` until it has stopped."""
 
     def __init__(
         self, env: simpy.Environment, index: int, pool: Pool, *, gaps: GapLog,
         on_end: Callable[[Request, int, str], None], forecast: Forecast, fast_forward: bool, closed_loop: bool,
+        common: Common,
     ) -> None:  # fmt: skip
+        super().__init__(index, pool, common)
         self.env = env
-        self.index = index
-        self.pool = pool.name
-        self.kind = pool
-        self.engine = pool.make_engine()
         self.retired: list[Engine] = []  # engines that crashed
-        self.timer = pool.timer
         self.gaps = gaps
         self.log = WindowedStepLog(index) if isinstance(self.engine, WindowedEngine) else StepLog(index)
         self.on_end = on_end
@@ -65,10 +63,6 @@ class Replica:
         self.ahead = 1 if pool.decide_ahead else 0  # steps under way when the next is decided
         # Of a step end and an arrival at the same time, which comes first? See the orders in clock.py.
         self._step_reached = bisect_right if closed_loop else bisect_left
-        self.accepting = False
-        self.outstanding_requests = 0
-        self.outstanding_tokens = 0
-        self.load_changed: Callable[[Replica], None] = _ignore
         self.stopped: Callable[[Replica, list[Request]], None] = _ignore
         """Told when it serves no more, with the requests that it leaves."""
         self.answers: Callable[[Request], None] = _ignore
@@ -83,6 +77,7 @@ class Replica:
         self._stalled: list[tuple[float, int]] = []  # measured members whose last token is older: when, how many
         self._held_since: float | None = None  # requests are held back to make a larger batch
         self._given_up: list[tuple[Request, str]] = []  # to be dropped before the next step is decided
+        self._kv_blocks = 0  # used by the latest step: that it is less now, those who watch are told
         self._idle: simpy.Event | None = None
         self.run: Run | None = None
 
@@ -156,11 +151,17 @@ class Replica:
         """Since when it has had nothing to run; None while it has."""
         return None if self._idle is None else self._idle_since
 
-    def _count(self, request: Request, come: int) -> None:
-        """One request more, or less."""
-        self.outstanding_requests += come
-        self.outstanding_tokens += come * (request.prompt_tokens + request.predicted_tokens)
-        self.load_changed(self)
+    def catch_up(self) -> int:
+        """Let the engine schedule the steps of a run that have begun; return how many of these it has not launched."""
+        run = self.run
+        if run is None:
+            return 0
+        step_reached = bisect_right if self.common.after_steps else self._step_reached
+        begun = min(step_reached(run.ends_s, self.env.now, 1 - self.ahead) + self.ahead, run.steps)
+        if begun > run.scheduled:
+            self.engine.repeat(begun, run.scheduled)
+            run.scheduled = begun
+        return run.scheduled
 
     def _wake(self, idle: simpy.Event, _alarm: simpy.Event | None = None) -> None:
         if idle is self._idle:
@@ -171,6 +172,7 @@ class Replica:
     def _cut_short(self, run: Run, step_reached: Callable[..., int]) -> None:
         """Let a run end with the step that is running now."""
         steps = step_reached(run.ends_s, self.env.now, 1 - self.ahead) + self.ahead
+        steps = max(steps, run.scheduled)
         if steps < run.steps:
             run.steps = steps
             end = At(self.env, run.ends_s[steps - self.ahead], REPLICA_ORDER + self.index)
@@ -266,7 +268,8 @@ class Replica:
         """The requests that were here, for others to serve; a fresh engine takes the old one's place."""
         lost = take_back(self.engine, self._decoded_s)
         self.retired.append(self.engine)
-        self.engine, self.first_use = self.kind.make_engine(), self.kind.make_first_use()
+        self.engine, self.first_use = self.new_engine(), self.kind.make_first_use()
+        self._hits = {}
         self.outstanding_requests = self.outstanding_tokens = 0
         return lost
 
@@ -320,6 +323,9 @@ class Replica:
         engine = self.engine
         running = len(engine.running) - engine.leaving - len(engine.kept)
         kv = KVUse(engine.kv.used_blocks, engine.held_tokens(1 if plan.decodes else 0))
+        if kv.blocks < self._kv_blocks:
+            self.load_changed(self)
+        self._kv_blocks = kv.blocks
         decoding = engine.decoders.measured
         stalled = decoding - sum(count for _, count in self._stalled)
         window_s = 0.0 if self._held_since is None else start_s - self._held_since
@@ -395,8 +401,9 @@ class Replica:
         self.run = None
         steps = run.steps
         end_s = ends_s[steps]
-        engine.repeat(steps)
+        engine.repeat(steps, run.scheduled)
         kv = KVUse(engine.kv.used_blocks, engine.held_tokens(steps))
+        self._kv_blocks = kv.blocks
         delivered_s = end_s + self.output_overhead_s * plan.decodes
         flight = Flight(end_s, delivered_s, plan, engine.launch(plan, steps))
         self._decoded_s = end_s

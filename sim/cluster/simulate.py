@@ -22,6 +22,8 @@ from sim.cluster.pool import Pool
 from sim.cluster.ranks import RankGroups
 from sim.cluster.replica import Replica
 from sim.cluster.scaler import Arrivals, Scaler, start_scalers
+from sim.cluster.staleness import seen_by
+from sim.cluster.watched import Common
 from sim.errors import ServecastError
 from sim.faults import Fault
 from sim.latency.pipeline import PipelineTimer
@@ -42,6 +44,7 @@ def simulate(
     *,
     router: Router,
     seed: int,
+    router_staleness_s: float = 0.0,
     models: Sequence[str] | None = None,
     warmup_s: float = 0.0,
     cooldown_s: float = 0.0,
@@ -62,7 +65,8 @@ def simulate(
     `models` names the model that each of the table's tenants asks for; otherwise all ask for the first pool's.
     Requests sent in the first `warmup_s`, or in the last `cooldown_s` before the last one is sent (where turns wait
     for answers: before the last session starts), are served but not measured. The server gives a request up
-    `request_timeout_s` after a replica got it, or `queue_timeout_s` after that if no step has begun for it.
+    `request_timeout_s` after a replica got it, or `queue_timeout_s` after that if no step has begun for it. The router
+    sees the replicas as they were at the latest multiple of `router_staleness_s`, at 0 as they are.
     `faults` happen to the replicas; a request whose replica crashes is sent on `most_requeues` times, then it fails
     (None: always sent on, 0: never). While no replica takes requests, `most_held` of them wait at the gateway.
     `ttft_s` and `tpot_s` are the targets of pools that are scaled by them.
@@ -114,6 +118,7 @@ def simulate(
     own_forecast = forecast if alone else Forecast()
 
     groups, handover = RankGroups(), Handover(env, len(table), handover_rules, end)
+    common = Common()
 
     def make(index: int, pool: Pool) -> Replica:
         kind: Callable[..., Replica] = Replica if pool.adapter_costs is None else LoraReplica
@@ -123,8 +128,9 @@ def simulate(
             kind = partial(groups.rank, pool.timer)
         kind = handover.kind(index, pool) if pool.role else partial(kind, on_end=end)
         return kind(
-            env, index, pool, gaps=gaps, forecast=own_forecast, fast_forward=fast_forward, closed_loop=table.waits
-        )
+            env, index, pool, gaps=gaps, forecast=own_forecast, fast_forward=fast_forward, closed_loop=table.waits,
+            common=common,
+        )  # fmt: skip
 
     fleet = Fleet(pools, make)
     lifecycle = Lifecycle(env, fleet, lambda replica, lost: gateway.lost(replica, lost))
@@ -134,7 +140,10 @@ def simulate(
         for _ in range(pool.replicas):
             lifecycle.start(index)
     routers = {
-        model: router.start(stream(seed, f"router.{model}" if model else "router"), candidates)
+        model: router.start(
+            stream(seed, f"router.{model}" if model else "router"),
+            seen_by(router, env, candidates, router_staleness_s, after_steps=table.waits),
+        )
         for model, candidates in fleet.serving.items()
     }
     asked = models or [pools[0].model] * len(table.tenants)
@@ -148,7 +157,7 @@ def simulate(
     ways = [(fleet.serving[model], choose) for model, choose in zip(asked, choosers, strict=True)]
     giving_up = _giving_up(table, request_timeout_s, queue_timeout_s)
     limits = (inf if most is None else most for most in (most_requeues, most_held))
-    gateway = Gateway(env, fleet, ways, giving_up, leave, *limits)
+    gateway = Gateway(env, fleet, ways, giving_up, leave, common, *limits)
     lifecycle.on_ready.append(gateway.release)
     lifecycle.on_gone.append(gateway.forsake)
     scalers += start_scalers(lifecycle, gateway, _arrivals(table, asked), (ttft_s, tpot_s), is_over)

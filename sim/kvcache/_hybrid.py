@@ -95,6 +95,13 @@ class HybridKVCache(PagedKVCache):
         evictable = sum(block is not None and block.holders == 0 for column in place for block in column)
         return Hit(blocks * self.block_size, blocks, evictable, place)
 
+    def content(self) -> "HybridKVCache":
+        """A copy, good for look-ups alone."""
+        copy = HybridKVCache(KVRoom(self.num_blocks, self.block_size, 0, self.prefix_caching), self.groups)
+        copy.keys = self.keys
+        copy.index = {key: blocks[:1] for key, blocks in self.index.items()}
+        return copy
+
     def _hit_of_full(self, keys: Sequence[int]) -> int:
         """Blocks from the first that all full groups hold."""
         full = range(self.groups.full)

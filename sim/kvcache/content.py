@@ -7,14 +7,17 @@ prefixes can never collide.
 
 from collections.abc import Hashable
 
-from sim.request import Request
+from sim.request import Request, Segments
 
 Piece = tuple[Hashable, int, int]
 """Part of a block: tokens [offset, offset + length) of a named segment."""
 
 
 class BlockKeys:
-    """Hands out one integer key per distinct prefix, in units of full blocks of `block_size` tokens."""
+    """Hands out one integer key per distinct prefix, in units of full blocks of `block_size` tokens.
+
+    A request keeps its keys for each block size, so all caches that may see it must share one of these for each.
+    """
 
     __slots__ = ("block_size", "ids")
 
@@ -28,9 +31,13 @@ class BlockKeys:
         These are the prompt's blocks when it has `segments`, and the answer's too when it has an
         `output_name`; a request without segments has none.
         """
-        if request.block_keys is None:
-            request.block_keys = self._make(request)
-        return request.block_keys
+        made = request.block_keys
+        if made is None:
+            made = request.block_keys = {}
+        keys = made.get(self.block_size)
+        if keys is None:
+            keys = made[self.block_size] = self._make(request)
+        return keys
 
     def extend(self, request: Request, blocks: int) -> list[int]:
         """Name the request's content up to `blocks` full blocks, those included that nobody else has."""
@@ -44,9 +51,12 @@ class BlockKeys:
     def _make(self, request: Request) -> list[int]:
         if request.segments is None:
             return []
-        segments = list(request.segments)
-        if request.output_name is not None:
-            segments.append((request.output_name, request.output_tokens))
+        if request.output_name is None:
+            return self.chain(request.segments)
+        return self.chain((*request.segments, (request.output_name, request.output_tokens)))
+
+    def chain(self, segments: Segments) -> list[int]:
+        """Keys of the full blocks of this content."""
         keys: list[int] = []
         pieces: list[Piece] = []
         missing = self.block_size

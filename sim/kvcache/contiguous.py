@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from sim.errors import ScenarioError
-from sim.kvcache.protocol import MISS, Hit, KVRoom
+from sim.kvcache.content import BlockKeys
+from sim.kvcache.protocol import MISS, Hit, KVRoom, NoContent
 from sim.kvcache.tiers.transfers import Transfers
 from sim.request import Request
 
@@ -107,6 +108,13 @@ class ContiguousKVCache:
     def lookup(self, request: Request) -> Hit:
         """Nothing is shared."""
         return MISS
+
+    def content(self) -> NoContent:
+        """Nothing is shared."""
+        return NoContent()
+
+    def share_names(self, names: dict[int, BlockKeys]) -> None:
+        """Content has no names here."""
 
     def beginning(self, request: Request, tokens: int) -> None:
         """Nothing is shared."""

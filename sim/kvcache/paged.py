@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 from sim.kvcache.content import BlockKeys
-from sim.kvcache.protocol import MISS, Hit, KVRoom
+from sim.kvcache.protocol import MISS, CachedContent, Hit, KVRoom
 from sim.kvcache.tiers.transfers import Transfers
 from sim.request import Request
 
@@ -48,6 +48,29 @@ class CachedRun:
     def __init__(self, owner: Request | None, blocks: int) -> None:
         self.owner = owner
         self.blocks = blocks
+
+
+class NamedBlocks(NamedTuple):
+    """The named blocks of one time: on the GPU, and in the memory from which they can be loaded behind these."""
+
+    keys: BlockKeys
+    on_gpu: frozenset[int]
+    beyond: frozenset[int] = frozenset()
+
+    def lookup(self, request: Request) -> Hit:
+        """The longest beginning of a request that has not begun."""
+        size = self.keys.block_size
+        if request.segments is None:
+            return MISS
+        blocks = 0
+        where = self.on_gpu
+        for key in self.keys.of(request)[: (request.known_tokens - 1) // size]:
+            if key not in where:
+                where = self.beyond
+                if key not in where:
+                    break
+            blocks += 1
+        return Hit(blocks * size, blocks, 0)
 
 
 class _Place(NamedTuple):
@@ -148,6 +171,14 @@ class PagedKVCache:
             private = min(request.private_run.blocks, limit - len(shared))
         blocks = len(shared) + private
         return Hit(blocks * self.block_size, blocks, evictable + private, _Place(shared, private))
+
+    def content(self) -> CachedContent:
+        """The named blocks of now."""
+        return NamedBlocks(self.keys, frozenset(self.index))
+
+    def share_names(self, names: dict[int, BlockKeys]) -> None:
+        """Before anything is cached: take the names that all use for blocks of this size."""
+        self.keys = names.setdefault(self.block_size, self.keys)
 
     def adopt(self, request: Request, hit: Hit) -> None:
         """Let the request hold the blocks that were found; its `computed_tokens` becomes their tokens."""

@@ -4,6 +4,7 @@ from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
+from sim.kvcache.content import BlockKeys
 from sim.kvcache.tiers.transfers import Transfers
 from sim.request import Request
 
@@ -21,6 +22,22 @@ class Hit(NamedTuple):
 
 
 MISS = Hit(0, 0, 0)
+
+
+class CachedContent(Protocol):
+    """What a cache held at some time."""
+
+    def lookup(self, request: Request) -> Hit:
+        """The longest beginning of a request that has not begun; only its `tokens` mean anything."""
+        ...
+
+
+class NoContent:
+    """Nothing is kept."""
+
+    def lookup(self, request: Request) -> Hit:
+        """Nothing is found."""
+        return MISS
 
 
 @dataclass(frozen=True)
@@ -92,6 +109,14 @@ class KVCache(Protocol):
 
     def lookup(self, request: Request) -> Hit:
         """The longest beginning of a waiting request that is there already; changes nothing."""
+        ...
+
+    def content(self) -> CachedContent:
+        """What is there now, as it will still say when other things are."""
+        ...
+
+    def share_names(self, names: dict[int, BlockKeys]) -> None:
+        """Call equal content by the same names as all other caches with this dictionary, one entry a block size."""
         ...
 
     def beginning(self, request: Request, tokens: int) -> Hashable | None:

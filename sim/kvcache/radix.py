@@ -18,7 +18,7 @@ from heapq import heapify, heappop, heappush
 from itertools import accumulate
 from typing import ClassVar
 
-from sim.kvcache.content import Piece
+from sim.kvcache.content import BlockKeys, Piece
 from sim.kvcache.protocol import MISS, Hit, KVRoom
 from sim.kvcache.tiers.transfers import Transfers
 from sim.request import Request
@@ -177,6 +177,20 @@ class RadixKVCache:
                 break
         size = self.block_size
         return Hit(depth, depth // size, evictable // size) if depth else MISS
+
+    def content(self) -> "RadixKVCache":
+        """A copy of the tree, good for look-ups alone."""
+        copy = RadixKVCache(KVRoom(self.num_blocks, self.block_size, 0, self.prefix_caching))
+        left = [(self.root, copy.root)]
+        while left:
+            node, twin = left.pop()
+            for page, child in node.children.items():
+                twin.children[page] = Node(twin, child.key, child.tokens, child.locks, child.serial)
+                left.append((child, twin.children[page]))
+        return copy
+
+    def share_names(self, names: dict[int, BlockKeys]) -> None:
+        """Content is known by its segments here."""
 
     def beginning(self, request: Request, tokens: int) -> Hashable | None:
         """The content of the first tokens themselves."""

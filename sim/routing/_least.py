@@ -1,7 +1,7 @@
 """The replica with the least of something, found without looking at all of them."""
 
 from collections.abc import Callable
-from heapq import heapify, heappop, heappush
+from heapq import heapify, heappop, heappush, heapreplace
 
 from sim.routing import Candidates, ReplicaView
 
@@ -11,16 +11,20 @@ Load = Callable[[ReplicaView], float]
 class Least:
     """A heap of replicas by load; of equals comes first who was chosen longest ago, then the lower index.
 
-    Every change of a load pushes an entry, and one that no longer holds is dropped when it comes to the top, so that
-    a choice costs O(log replicas). When most entries may be such, the heap is made anew.
+    Every change of a load pushes an entry, and one that is not its replica's latest is dropped when it comes to the
+    top, so that a choice costs O(log replicas). A load may grow untold: then the latest entry is renewed at the top,
+    which happens to those few that looked least loaded. When most entries may be old, the heap is made anew.
+    With `pool`, only replicas of that pool count.
     """
 
-    def __init__(self, candidates: Candidates, load: Load) -> None:
+    def __init__(self, candidates: Candidates, load: Load, pool: str | None = None) -> None:
+        self._pool = pool
         self._candidates = candidates
         self._load = load
         self._turns = 0
         self._chosen: dict[int, int] = {}  # by index: the turn of its latest choice
         self._replicas: dict[int, ReplicaView] = {}
+        self._latest: dict[int, tuple[float, int, int]] = {}
         self._heap: list[tuple[float, int, int]] = []  # load, turn, index
         self._most = 0
         self._renew()
@@ -30,21 +34,38 @@ class Least:
         """The least loaded replica, which is then the one chosen last."""
         heap = self._heap
         while True:
-            load, chosen, index = heap[0]
+            index = heap[0][2]
+            if heap[0] != self._latest.get(index):
+                heappop(heap)
+                continue
             replica = self._replicas[index]
-            if replica.accepting and load == self._load(replica) and chosen == self._chosen.get(index, -1):
+            entry = self._entry(replica)
+            if entry == heap[0]:
                 break
-            heappop(heap)
+            self._latest[index] = entry
+            heapreplace(heap, entry)
         self._chosen[index] = self._turns
         self._turns += 1
         self._changed(replica)
         return replica
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nobody to choose."""
+        return not self._latest
+
     def _changed(self, replica: ReplicaView) -> None:
+        if self._pool is not None and replica.pool != self._pool:
+            return
         if not replica.accepting:
+            self._latest.pop(replica.index, None)
+            return
+        entry = self._entry(replica)
+        if entry == self._latest.get(replica.index):
             return
         self._replicas[replica.index] = replica
-        heappush(self._heap, self._entry(replica))
+        self._latest[replica.index] = entry
+        heappush(self._heap, entry)
         if len(self._heap) > self._most:
             self._renew()
 
@@ -52,8 +73,9 @@ class Least:
         return self._load(replica), self._chosen.get(replica.index, -1), replica.index
 
     def _renew(self) -> None:
-        members = self._candidates.members
+        members = [r for r in self._candidates.members if self._pool is None or r.pool == self._pool]
         self._replicas = {replica.index: replica for replica in members}
-        self._heap[:] = map(self._entry, members)
+        self._latest = {replica.index: self._entry(replica) for replica in members}
+        self._heap[:] = self._latest.values()
         heapify(self._heap)
         self._most = 8 * len(members) + 64

@@ -27,10 +27,6 @@ from sim.latency import EngineTiming, StepTime, StepTimer, TimerContext
 from sim.latency.linear import Linear
 from sim.latency.profile import Profile
 from sim.models.shape import BatchShape
-from sim.routing import Router
-from sim.routing.least_outstanding import LeastOutstanding
-from sim.routing.random import Random
-from sim.routing.round_robin import RoundRobin
 from sim.workload.table import ClosedLoop, RequestTable, Segments
 
 LONGEST = 200
@@ -74,20 +70,37 @@ def adapter_costs(timer: StepTimer) -> AdapterCosts:
 
 
 VALUES: dict[str, list[Any]] = {
+    "balance_abs_threshold": [0, 1, 64],
+    "balance_rel_threshold": [1.0, 1.5],
     "batch_size": [1, 2, 5],
+    "block_tokens": [1, 16],
+    "by": ["prompt", "total"],
+    "cache_threshold": [0.0, 0.3],
+    "capacity_blocks": [1, 20, 1000],
     "capacity_scheduler_policy": ["guaranteed_no_evict", "max_utilization"],
+    "choices": [1, 2, 3],
     "chunk_tokens": [None, 1, 7, 64],
     "chunked_prefill_size": [None, 1, 7, 64],
+    "edges": [(20,), (1000,)],
+    "headroom": ["most", "least"],
+    "key": ["prefix", "tenant"],
+    "kv_use": [0.0, 2.0],
+    "load_factor": [None, 1.25],
     "max_batch_prefill_tokens": [None, 50],
     "max_batch_total_tokens": [None, 300],
     "max_new_tokens": [None, 100],
     "max_prefill_tokens": [16384, 50],
     "max_queue_delay": [0.0, 1 / 64, 0.2],
     "max_waiting_tokens": [0, 4, 20],
+    "pools": [("", "")],
     "preferred_batch_sizes": [(), (2,), (2, 5)],
+    "prefixes": ["exact", "approximate"],
     "reserve": ["max", "pow2", "oracle"],
     "schedule_conservativeness": [1.0, 0.1],
+    "temperature": [0.0, 0.5],
     "timeout": [0.0, 1 / 64, 0.5],
+    "tpot": [0.01, 0.05],
+    "ttft": [0.05, 0.5],
     "waiting_served_ratio": [0.0, 0.3, 1.2],
 }
 """Values for parameters of policies, by name; booleans are drawn anyway, all others keep their defaults."""
@@ -116,6 +129,11 @@ ORDERS: list[Ordering | QueueOrdering] = [
 """Every order in the folder; one with required parameters needs them above."""
 
 
+def routers(name: str | None = None) -> st.SearchStrategy[Any]:
+    """The router of that name, or any in the folder, with any parameters."""
+    return built_in("sim.routing", name)
+
+
 @dataclass(frozen=True)
 class Case:
     """One scenario, ready for `tests.serving.serve`."""
@@ -126,7 +144,7 @@ class Case:
 
 
 @st.composite
-def cases(draw: st.DrawFn, batching_name: str | None = None) -> Case:
+def cases(draw: st.DrawFn, batching_name: str | None = None, router_name: str | None = None) -> Case:
     count = draw(st.integers(1, 40))
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     # On a binary grid arrivals coincide with each other and, with step times on it, with ends of steps.
@@ -163,7 +181,7 @@ def cases(draw: st.DrawFn, batching_name: str | None = None) -> Case:
         most, on_disk = draw(st.sampled_from([1, 2, 4])), draw(st.booleans())
         lora = AdapterRoom(most, most + draw(st.sampled_from([0, 1, 5])), on_disk), adapter_costs(timer)
         adapters = [None if k == 5 else f"a{k}" for k in rng.integers(0, 6, count)]
-    router: Router = draw(st.sampled_from([RoundRobin(), LeastOutstanding(), Random()]))
+    router = draw(routers(router_name))
     requests = RequestTable.of(
         arrivals, prompts, answers, rng.integers(0, 3, count), segments=segments, closed_loop=loop,
         tenant=[f"t{k}" for k in rng.integers(0, 3, count)], predicted_tokens=rng.integers(1, 150, count),
@@ -188,6 +206,7 @@ def cases(draw: st.DrawFn, batching_name: str | None = None) -> Case:
             "decide_ahead": draw(st.booleans()) and getattr(batching, "decides_ahead", False),
             "ordering": ordering,
             "router": router,
+            "router_staleness_s": draw(st.sampled_from([0.0, 0.0, 1 / 64, 0.1])),
             "request_overhead_s": draw(st.sampled_from([0.0, 0.004, 1 / 64])),
             "output_overhead_s": draw(st.sampled_from([0.0, 1e-4])),
             "request_timeout_s": draw(st.sampled_from([None, None, 0.25, 1.0])),

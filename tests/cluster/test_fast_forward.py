@@ -61,6 +61,16 @@ def test_same_bytes_under_every_batching(name: str, data: st.DataObject) -> None
     assert content(fast) == content(plain)
 
 
+@pytest.mark.parametrize("name", options("sim.routing"))
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+def test_same_bytes_under_every_router(name: str, data: st.DataObject) -> None:
+    case = data.draw(cases(router_name=name))
+    plain = serve(case.table, case.timer, fast_forward=False, group_decodes=False, **case.options)
+    fast = serve(case.table, case.timer, **case.options)
+    assert content(fast) == content(plain)
+
+
 @pytest.mark.parametrize("ordering", ORDERS, ids=name_of)
 @settings(max_examples=40, deadline=None)
 @given(case=cases())

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 from sim.errors import ScenarioError
-from sim.kvcache.paged import PagedKVCache
+from sim.kvcache.paged import NamedBlocks, PagedKVCache
 from sim.kvcache.protocol import Hit, KVRoom
 from sim.kvcache.tiers.transfers import Transfers
 from sim.request import Request
@@ -127,6 +127,11 @@ class OffloadingKVCache(PagedKVCache):
         if last == first:
             return hit
         return Hit(last * self.block_size, first, hit.evictable_blocks, _Place(hit, keys[first:last]))
+
+    def content(self) -> NamedBlocks:
+        """The named blocks of now, wherever they are."""
+        beyond = frozenset(self.host.entries) | frozenset(self.disk.entries)
+        return NamedBlocks(self.keys, frozenset(self.index), beyond)
 
     def adopt(self, request: Request, hit: Hit) -> None:
         """Load what is not on the GPU."""
