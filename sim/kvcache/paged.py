@@ -54,8 +54,8 @@ class NamedBlocks(NamedTuple):
     """The named blocks of one time: on the GPU, and in the memory from which they can be loaded behind these."""
 
     keys: BlockKeys
-    on_gpu: frozenset[int]
-    beyond: frozenset[int] = frozenset()
+    on_gpu: frozenset[Hashable]
+    beyond: frozenset[Hashable] = frozenset()
 
     def lookup(self, request: Request) -> Hit:
         """The longest beginning of a request that has not begun."""
