@@ -85,7 +85,7 @@ VALUES: dict[str, list[Any]] = {
     "headroom": ["most", "least"],
     "key": ["prefix", "tenant"],
     "kv_use": [0.0, 2.0],
-    "load_factor": [None, 1.25],
+    "load_factor": [1.25, 2.0],
     "max_batch_prefill_tokens": [None, 50],
     "max_batch_total_tokens": [None, 300],
     "max_new_tokens": [None, 100],
