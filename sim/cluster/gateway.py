@@ -39,6 +39,7 @@ class Gateway:
         self._most_requeues = most_requeues
         self._most_held = most_held
         self._held: dict[Request, None] = {}
+        self._held_s = 0.0  # when the latest of them came
         overheads = [pool.request_overhead_s for pool in fleet.pools]
         self.delay_s = min(overheads)
         """What all pools take between a request's sending and its queue. A router sees the state after it."""
@@ -81,6 +82,9 @@ class Gateway:
     def despair(self) -> bool:
         """Nothing will ever happen any more: what waits here fails. False if nothing does."""
         held, self._held = self._held, {}
+        if held:
+            # Events that nobody waits for any more, as of steps that were cut short, may have moved the clock since.
+            self._env._now = self._held_s
         for request in held:
             self._end(request, "failed")
         return bool(held)
@@ -128,6 +132,7 @@ class Gateway:
             self._end(request, "failed")
             return
         self._held[request] = None
+        self._held_s = self._env.now
         self._is_with(self, request)
         for wake in candidates.wanted:
             wake()

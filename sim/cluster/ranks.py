@@ -15,6 +15,7 @@ from sim.cluster.flight import Flight
 from sim.cluster.pool import Pool
 from sim.cluster.replica import Replica
 from sim.errors import ServecastError
+from sim.latency import StepTimer
 from sim.latency.first_use import FirstUse
 from sim.latency.ranks import KnownTimer, RanksTimer
 from sim.plan import StepPlan
@@ -30,6 +31,11 @@ class Rank(Replica):
         self._preempted: list[Request] = []  # by plans that came out empty
         self.first_use = None  # the group's
         group.ranks.append(self)
+
+    @property
+    def step_timer(self) -> StepTimer:
+        """That of the group, for a rank alone; `timer` only knows of the latest step."""
+        return self.kind.timer
 
     def begin(self) -> None:
         """Serve from now on: the group does."""

@@ -22,7 +22,7 @@ from sim.routing import Candidates, ReplicaView, Router
 
 _STATE = (
     "outstanding_requests", "outstanding_tokens", "running_requests", "waiting_requests", "kv_used_blocks",
-    "kv_used_share", "context_tokens", "prefill_tokens", "timer",
+    "kv_used_share", "context_tokens", "prefill_tokens", "step_timer",
 )  # fmt: skip
 _read = attrgetter(*_STATE)
 
@@ -48,7 +48,7 @@ class Snapshot:
     kv_used_share: float
     context_tokens: int
     prefill_tokens: int
-    timer: StepTimer
+    step_timer: StepTimer
 
     def __init__(self, replica: Watched, with_caches: bool) -> None:
         self.index = replica.index

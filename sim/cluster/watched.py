@@ -54,6 +54,11 @@ class Watched:
         raise NotImplementedError
 
     @property
+    def step_timer(self) -> StepTimer:
+        """How long steps of any shape take, at the pace of now."""
+        return self.timer
+
+    @property
     def token_budget(self) -> int:
         """Tokens that one step may compute."""
         return self.engine.limits.token_budget

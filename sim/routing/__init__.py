@@ -69,7 +69,7 @@ class ReplicaView(Protocol):
         """Tokens that one step may compute."""
 
     @property
-    def timer(self) -> StepTimer:
+    def step_timer(self) -> StepTimer:
         """How long its steps take."""
 
     def cached_tokens(self, request: Request) -> int:

@@ -20,11 +20,11 @@ def ttft_s(replica: ReplicaView, request: Request) -> float:
     context = replica.context_tokens
     steps = ceil(tokens / room)
     last = tokens - (steps - 1) * room
-    time_s = replica.timer.step(
+    time_s = replica.step_timer.step(
         BatchShape([(last, max(request.prompt_tokens - last, 0))], decodes, context, decodes + 1)
     ).total_s
     if steps > 1:
-        time_s += (steps - 1) * replica.timer.step(BatchShape([(room, 0)], decodes, context, decodes)).total_s
+        time_s += (steps - 1) * replica.step_timer.step(BatchShape([(room, 0)], decodes, context, decodes)).total_s
     return time_s
 
 
@@ -32,4 +32,4 @@ def tpot_s(replica: ReplicaView, request: Request) -> float:
     """Seconds for each token after the first, once all that are there now decode with it."""
     decodes = replica.running_requests + replica.waiting_requests + 1
     context = replica.context_tokens + replica.prefill_tokens + request.prompt_tokens
-    return replica.timer.step(BatchShape([], decodes, context, decodes)).total_s
+    return replica.step_timer.step(BatchShape([], decodes, context, decodes)).total_s

@@ -23,7 +23,7 @@ class FakeReplica:
         self.kv_used_share = 0.0
         self.block_size = 16
         self.token_budget = 1000
-        self.timer = Linear(base_s=0.01, per_prefill_token_s=1e-4, per_decode_s=1e-3).build()
+        self.step_timer = Linear(base_s=0.01, per_prefill_token_s=1e-4, per_decode_s=1e-3).build()
         self.cached = 0
         for name, value in numbers.items():
             setattr(self, name, value)
