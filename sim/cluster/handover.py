@@ -158,6 +158,7 @@ class Handover:
             if request.segments is None:
                 return choose_prefill(request)
             decode: DecodeReplica = self._replicas[choose_decode(request).index]
+            decode.catch_up()
             if request.prompt_tokens - decode.engine.kv.lookup(_twin(request, request.output_tokens, 1)).tokens < least:
                 return decode
             self._meant_for[request] = decode
