@@ -17,6 +17,6 @@ def kv_share(replica: Replica) -> float:
     used = engine.kv.used_blocks
     if run is not None:
         steps = min(run.steps, bisect_left(run.ends_s, replica.env.now, 1 - replica.ahead) + replica.ahead)
-        scheduled = getattr(run, "scheduled", 1)  # whose blocks are taken already
+        scheduled = run.scheduled  # whose blocks are taken already
         used += engine.decoders.blocks_over(scheduled, max(steps, scheduled))
     return used / engine.kv.num_blocks
