@@ -8,7 +8,6 @@ import simpy
 from sim.cluster.clock import ARRIVAL_ORDER, At
 from sim.cluster.fleet import Fleet
 from sim.cluster.replica import Replica
-from sim.errors import ServecastError
 from sim.request import Request
 
 Then = Callable[[Replica], None]
@@ -114,8 +113,6 @@ class Lifecycle:
             tell(replica)
 
     def _stop(self, replica: Replica, then: Then, how: str) -> None:
-        if replica.kind.role:
-            raise ServecastError("replicas with a role in disaggregation cannot stop: that is not modelled")
         loading = self.states[replica.index] == "loading"
         self._now(replica, how)
         if loading:
