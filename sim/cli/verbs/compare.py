@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from sim.cli.app import app
-from sim.cli.options import Format, Jobs, Quiet, Set
+from sim.cli.options import Format, FromVllmArgs, Jobs, Quiet, Set, vllm_overrides
 from sim.cli.progress import Progress
 from sim.cli.terminal import console, print_json
 
@@ -18,6 +18,7 @@ def compare(
     seeds: Annotated[int, typer.Option(help="Repeat with so many seeds: only these say how sure a difference is.")] = 1,
     variant: Annotated[list[str], typer.Option(help="Only this variant; may be repeated.")] = [],  # noqa: B006
     set_: Set = [],  # noqa: B006
+    from_vllm_args: FromVllmArgs = "",
     model_error: Annotated[
         bool, typer.Option(help="With two seeds or more: run all again with step times as wrong as the profile may be.")
     ] = True,
@@ -28,14 +29,20 @@ def compare(
     jobs: Jobs = None,
     quiet: Quiet = False,
 ) -> None:
-    """Run the variants of a scenario on the same requests, and say what differs."""
+    """Run the variants of a scenario on the same requests, and say what differs.
+
+    \b
+    servecast compare quickstart --seeds 5 --out out/quickstart
+    servecast compare today.yaml tomorrow.yaml
+    """
     from sim.insight import compare as run_variants
     from sim.report.folder import check_folder
 
     check_folder(out)
+    overrides = [*vllm_overrides(from_vllm_args, quiet=quiet), *set_]
     with Progress("runs", shown=not quiet and sys.stderr.isatty()) as progress:
         found = run_variants(
-            *scenarios, variants=variant or None, seeds=seeds, overrides=set_, model_error=model_error, jobs=jobs,
+            *scenarios, variants=variant or None, seeds=seeds, overrides=overrides, model_error=model_error, jobs=jobs,
             progress=progress.update,
         )  # fmt: skip
     if out is not None:

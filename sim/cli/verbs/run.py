@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from sim.cli.app import app
-from sim.cli.options import Format, NoFastForward, Quiet, Scenario, Set
+from sim.cli.options import Format, FromVllmArgs, NoFastForward, Quiet, Scenario, Set, vllm_overrides
 from sim.cli.progress import Progress
 from sim.cli.terminal import console, print_json
 
@@ -16,6 +16,7 @@ from sim.cli.terminal import console, print_json
 def run(
     scenario: Scenario,
     set_: Set = [],  # noqa: B006
+    from_vllm_args: FromVllmArgs = "",
     out: Annotated[
         Path | None, typer.Option(help="Write tables, summary, resolved scenario and picture to this folder.")
     ] = None,
@@ -25,12 +26,18 @@ def run(
     no_fast_forward: NoFastForward = False,
     quiet: Quiet = False,
 ) -> None:
-    """Simulate a scenario and report what happened."""
+    """Simulate a scenario and report what happened.
+
+    \b
+    servecast run quickstart --out out/quickstart
+    servecast run my.yaml --set engine.max_num_seqs=64 --variant tenfold
+    servecast run my.yaml --from-vllm-args '--max-num-seqs 128 --no-enable-prefix-caching'
+    """
     from sim.report.folder import check_folder
     from sim.run import run as simulate
 
     check_folder(out)
-    overrides = [*set_, *([] if seed is None else [f"seed={seed}"])]
+    overrides = [*vllm_overrides(from_vllm_args, quiet=quiet), *set_, *([] if seed is None else [f"seed={seed}"])]
     with Progress(shown=not quiet and sys.stderr.isatty()) as progress:
         result = simulate(
             scenario,

@@ -1,0 +1,97 @@
+"""`servecast init`."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from sim.cli.app import app
+from sim.cli.options import FromVllmArgs, vllm_overrides
+from sim.errors import ServecastError
+
+
+@app.command()
+def init(
+    file: Annotated[Path, typer.Argument(help="The scenario to write.")] = Path("scenario.yaml"),
+    model: Annotated[str | None, typer.Option(help="A built-in model, or the path of a config.json.")] = None,
+    gpu: Annotated[str | None, typer.Option(help="A GPU profile.")] = None,
+    replicas: Annotated[int | None, typer.Option(min=1, help="Copies of the model.")] = None,
+    trace: Annotated[Path | None, typer.Option(help="A file of real requests, in place of a rate and lengths.")] = None,
+    rate: Annotated[float | None, typer.Option(help="Requests per second.")] = None,
+    prompt: Annotated[int | None, typer.Option(min=1, help="Tokens of a prompt, on average.")] = None,
+    output: Annotated[int | None, typer.Option(min=1, help="Tokens of an answer, on average.")] = None,
+    requests: Annotated[int | None, typer.Option(min=1, help="How many requests.")] = None,
+    ttft: Annotated[str | None, typer.Option(help="Target of the time to first token, with a unit.")] = None,
+    tpot: Annotated[str | None, typer.Option(help="Target of the time per output token, with a unit.")] = None,
+    preset: Annotated[str | None, typer.Option(help="Which engine (`servecast engines`).")] = None,
+    from_vllm_args: FromVllmArgs = "",
+    force: Annotated[bool, typer.Option("--force", help="Replace the file if it is there.")] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Ask nothing: defaults for all that no option says.")
+    ] = False,
+) -> None:
+    """Write a first scenario, with comments: asks on a terminal, takes options and defaults elsewhere.
+
+    \b
+    servecast init                                           # a few questions
+    servecast init my.yaml --gpu h100-sxm --rate 20 --prompt 1500 --output 300 --yes
+    servecast init my.yaml --trace requests.csv --from-vllm-args '--max-num-seqs 128 -tp 2'
+    """
+    from sim.report.folder import check_file, write_whole
+    from sim.starter import Answers, scenario_text
+
+    check_file(file)
+    if file.exists() and not force:
+        raise ServecastError(f"{file} is there already; name another file, or give --force to replace it")
+    overrides = vllm_overrides(from_vllm_args)
+    given = next((text.partition("=")[2] for text in overrides if text.startswith("model=")), None)
+    said: dict[str, Any] = {
+        "model": model or given, "gpu": gpu, "replicas": replicas, "trace": trace, "rate_per_s": rate,
+        "prompt_tokens": prompt, "output_tokens": output, "requests": requests, "ttft": ttft, "tpot": tpot,
+        "preset": preset,
+    }  # fmt: skip
+    known = {name: value for name, value in said.items() if value is not None}
+    if sys.stdin.isatty() and not yes:
+        known |= _asked(known)
+    settings = [text for text in overrides if not text.startswith("model=")]
+    text = scenario_text(Answers(**known, settings=settings), file.absolute().parent)
+    write_whole(file, text)
+    typer.echo(f"written to {file}; next: servecast run {file}")
+
+
+def _asked(known: dict[str, Any]) -> dict[str, Any]:
+    """Answers to the questions that no option has answered."""
+    from sim import hardware
+    from sim.models import builtin_names
+    from sim.starter import Answers
+
+    default = Answers()
+    typer.echo("A few questions; Enter takes what stands in brackets.")
+    if "model" not in known:
+        typer.echo(f"  models: {', '.join(builtin_names())}")
+    if "gpu" not in known:
+        typer.echo(f"  GPUs: {', '.join(hardware.names())}")
+    questions = {
+        "model": "Model (a built-in, or the path of a config.json)",
+        "gpu": "GPU",
+        "replicas": "Replicas (copies of the model)",
+        "trace": "A file of real requests (Enter: none, draw them)",
+        "rate_per_s": "Requests per second",
+        "prompt_tokens": "Tokens of a prompt, on average",
+        "output_tokens": "Tokens of an answer, on average",
+        "ttft": "Time to first token that is good enough",
+        "tpot": "Time per output token that is good enough",
+    }
+    answers: dict[str, Any] = {}
+    for name, question in questions.items():
+        drawn = name in ("rate_per_s", "prompt_tokens", "output_tokens")
+        if name in known or (drawn and (answers.get("trace") or known.get("trace"))):
+            continue
+        if name == "trace":
+            path = typer.prompt(question, default="", show_default=False)
+            answers |= {"trace": Path(path).expanduser()} if path else {}
+            continue
+        value = getattr(default, name)
+        answers[name] = typer.prompt(question, default=value, type=type(value))
+    return answers

@@ -1,0 +1,134 @@
+"""A first scenario: a commented file, from a few answers."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from sim.choice import options
+from sim.errors import ScenarioError
+from sim.scenario import load
+from sim.workload.guess import FORMATS, guess_format
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What the first scenario is about; `trace` replaces rate, lengths and their number."""
+
+    model: str = "llama-3.1-8b"
+    gpu: str = "h100-sxm"
+    replicas: int = 1
+    rate_per_s: float = 10.0
+    prompt_tokens: int = 800
+    output_tokens: int = 200
+    requests: int = 5000
+    trace: Path | None = None
+    ttft: str = "500ms"
+    tpot: str = "50ms"
+    preset: str = "vllm-v1"
+    settings: Sequence[str] = ()
+    """Further ones, as overrides: "engine.max_num_seqs=128"."""
+
+
+def scenario_text(answers: Answers, folder: Path) -> str:
+    """The commented YAML of a file in `folder`, which has been checked: it loads.
+
+    Raises ScenarioError for answers that no scenario can have.
+    """
+    said = _settings(answers)
+    lines = [
+        "# Question: (what do you want to know?)",
+        "# servecast run THIS_FILE           a report on the terminal; --out results also writes tables and a picture",
+        "# servecast compare THIS_FILE       the variants below, on the same requests",
+        "# servecast capacity THIS_FILE      the highest rate that meets the slo",
+        "# servecast diagnose THIS_FILE      what holds it back, and what would mend it",
+        "seed: 1                             # all random numbers follow from it",
+        f"model: {_yaml(answers.model)}       # `servecast models` lists the built-ins; or the path of a config.json",
+        "",
+        *_workload(answers, folder),
+        "",
+        "cluster:",
+        f"  gpu: {_yaml(answers.gpu)}         # `servecast profiles` lists them, and where their times are from",
+        *_lines({"replicas": answers.replicas} | said["cluster"], "  "),
+        "  router: least_outstanding         # which replica gets a request; round_robin, random, ...",
+        "",
+        "engine:                             # keys that users of vLLM know keep vLLM's names",
+        f"  preset: {_yaml(answers.preset)}   # `servecast engines` shows what each does when nothing else is said",
+        *_lines(said["engine"], "  "),
+        *([] if said["engine"] else ["  # max_num_seqs: 256", "  # max_num_batched_tokens: 8192"]),
+        "",
+        "slo:                                # a request is good if it meets all of these",
+        f"  ttft: {answers.ttft}              # time to first token",
+        f"  tpot: {answers.tpot}              # time per output token after the first",
+        "",
+        "variants:                           # changes to the above, by name, for `servecast compare`",
+        "  one more replica:",
+        f"    cluster: {{replicas: {answers.replicas + 1}}}",
+        "  smaller steps:",
+        "    engine: {max_num_batched_tokens: 2048}",
+        "",
+    ]
+    text = "\n".join(_aligned(line) for line in lines)
+    load({**yaml.safe_load(text), "base_dir": str(folder)})
+    return text
+
+
+def _workload(answers: Answers, folder: Path) -> list[str]:
+    if answers.trace is None:
+        return [
+            "workload:                           # or a real trace: `trace: {csv: {path: my.csv}}`",
+            f"  arrivals: {{poisson: {{rate_per_s: {answers.rate_per_s:g}}}}}",
+            f"  prompt_tokens: {{lognormal: {{mean: {answers.prompt_tokens}, p99: {answers.prompt_tokens * 5}}}}}",
+            f"  output_tokens: {{lognormal: {{mean: {answers.output_tokens}, p99: {answers.output_tokens * 4}}}}}",
+            f"  requests: {answers.requests}  # enough for a p99 that can be believed: the report says",
+        ]
+    form = guess_format(answers.trace)
+    path = os.path.relpath(answers.trace.absolute(), folder.absolute())
+    fields = getattr(options(FORMATS)[form], "__dataclass_fields__", {})
+    lines = ["workload:", "  trace:", f"    {form}:", f"      path: {_yaml(path)}  # starts from this file's folder"]
+    if "speedup" in fields:
+        lines.append("      # speedup: 2    # the same requests in half the time")
+    if "limit" in fields:
+        lines.append("      # limit: 5000   # only the first rows")
+    if not hasattr(options(FORMATS)[form], "read"):
+        lines.append(f"  arrivals: {{poisson: {{rate_per_s: {answers.rate_per_s:g}}}}}  # the file has no times")
+    return lines
+
+
+def _settings(answers: Answers) -> dict[str, dict[str, object]]:
+    """The further settings by section; nested keys become nested mappings."""
+    found: dict[str, dict[str, object]] = {"cluster": {}, "engine": {}}
+    for override in answers.settings:
+        key, _, value = override.partition("=")
+        section, *path = key.split(".")
+        if section not in found or not path:
+            raise ScenarioError(f"{key} has its own question; only settings of cluster and engine are taken over")
+        place = found[section]
+        for part in path[:-1]:
+            inner = place.setdefault(part, {})
+            assert isinstance(inner, dict)
+            place = inner
+        place[path[-1]] = yaml.safe_load(value)
+    return found
+
+
+def _lines(values: dict[str, object], indent: str) -> list[str]:
+    return [f"{indent}{key}: {_yaml(value)}" for key, value in values.items()]
+
+
+def _yaml(value: object) -> str:
+    """A value on one line."""
+    return yaml.safe_dump(value, default_flow_style=True, width=10_000).removesuffix("\n").removesuffix("\n...")
+
+
+_COLUMN = 36
+
+
+def _aligned(line: str) -> str:
+    """Comments behind values begin in one column."""
+    value, mark, comment = line.partition("  # ")
+    if not mark or not value.strip() or value.lstrip().startswith("#"):
+        return line
+    return f"{value.rstrip():<{_COLUMN - 1}} # {comment}"
