@@ -40,7 +40,11 @@ def gpu(
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no table.")] = False,
 ) -> None:
-    """Measure this machine's GPU and fit its profile. Ctrl-C keeps what is there; the same command goes on."""
+    """Measure this machine's GPU and fit its profile. Ctrl-C keeps what is there; the same command goes on.
+
+    \b
+    servecast calibrate gpu --out my-gpu --budget 540
+    """
     from calibrate.measuring import fit_with_progress, measure
 
     code = measure(out, plan, budget, device, quiet)
@@ -58,7 +62,11 @@ def fit(
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No table.")] = False,
 ) -> None:
-    """Make a profile folder of raw points, and report its error on the points that were held out."""
+    """Make a profile folder of raw points, and report its error on the points that were held out.
+
+    \b
+    servecast calibrate fit my-gpu
+    """
     from calibrate.measuring import fit_with_progress
 
     _tell(fit_with_progress(folder, like, quiet), quiet)
@@ -76,7 +84,11 @@ def plan(
     max_seqs: Annotated[int, typer.Option(help="Requests of the largest batch.")] = 512,
     generic: Annotated[bool, typer.Option(help="Also shapes of no model, so that others are predicted.")] = True,
 ) -> None:
-    """Write a plan of what to measure; without a model, for all built-in ones."""
+    """Write a plan of what to measure; without a model, for all built-in ones.
+
+    \b
+    servecast calibrate plan --model my/config.json --out plan.json.gz
+    """
     from calibrate.measuring import plan_for
     from calibrate.planning import Scope, ordered_builtins
 
@@ -122,7 +134,11 @@ def import_(
     network: Annotated[str | None, typer.Option(help="Which network, if DIR (of Vidur) holds several.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing.")] = False,
 ) -> None:
-    """Make a profile of what another simulator measured."""
+    """Make a profile of what another simulator measured.
+
+    \b
+    servecast calibrate import --from aiconfigurator systems/data --gpu h100_sxm --engine vllm --out theirs
+    """
     from calibrate.importers.build import import_profile
     from calibrate.importers.options import ImportOptions
     from calibrate.importers.report import headlines
@@ -146,7 +162,11 @@ def engine(
     format: Annotated[Literal["table", "json"], typer.Option(help="What to print.")] = "table",
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing.")] = False,
 ) -> None:
-    """Fit an engine's host costs to the log of a real run, and split the error that is left."""
+    """Fit an engine's host costs to the log of a real run, and split the error that is left.
+
+    \b
+    servecast calibrate engine --requests log.csv --scenario my.yaml --out overhead.yaml
+    """
     try:
         from calibrate.engine_fit.run import engine_fit, write_snippet
     except ImportError as error:
@@ -196,7 +216,11 @@ def validate(
     format: Annotated[Literal["table", "json"], typer.Option(help="What to print.")] = "table",
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing.")] = False,
 ) -> None:
-    """Serve requests with the reference engine, simulate the same ones, and report the errors."""
+    """Serve requests with the reference engine, simulate the same ones, and report the errors.
+
+    \b
+    servecast calibrate validate --profile my-gpu
+    """
     try:
         from calibrate.validation.run import run_validation
         from calibrate.validation.save import save

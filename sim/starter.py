@@ -9,6 +9,7 @@ import yaml
 
 from sim.choice import options
 from sim.errors import ScenarioError
+from sim.resolve import resolve_cluster
 from sim.scenario import load
 from sim.workload.guess import FORMATS, guess_format
 
@@ -32,12 +33,14 @@ class Answers:
     """Further ones, as overrides: "engine.max_num_seqs=128"."""
 
 
-def scenario_text(answers: Answers, folder: Path) -> str:
-    """The commented YAML of a file in `folder`, which has been checked: it loads.
+def scenario_text(answers: Answers, file: Path) -> str:
+    """The commented YAML to write into `file`, which has been checked: the model fits the GPUs.
 
     Raises ScenarioError for answers that no scenario can have.
     """
+    folder = file.absolute().parent
     said = _settings(answers)
+    model, gpu = (_yaml(_placed(name, folder)) for name in (answers.model, answers.gpu))
     lines = [
         "# Question: (what do you want to know?)",
         "# servecast run THIS_FILE           a report on the terminal; --out results also writes tables and a picture",
@@ -45,12 +48,12 @@ def scenario_text(answers: Answers, folder: Path) -> str:
         "# servecast capacity THIS_FILE      the highest rate that meets the slo",
         "# servecast diagnose THIS_FILE      what holds it back, and what would mend it",
         "seed: 1                             # all random numbers follow from it",
-        f"model: {_yaml(answers.model)}       # `servecast models` lists the built-ins; or the path of a config.json",
+        f"model: {model}  # `servecast models` lists the built-ins; or the path of a config.json",
         "",
         *_workload(answers, folder),
         "",
         "cluster:",
-        f"  gpu: {_yaml(answers.gpu)}         # `servecast profiles` lists them, and where their times are from",
+        f"  gpu: {gpu}  # `servecast profiles` lists them, and where their times are from",
         *_lines({"replicas": answers.replicas} | said["cluster"], "  "),
         "  router: least_outstanding         # which replica gets a request; round_robin, random, ...",
         "",
@@ -70,9 +73,17 @@ def scenario_text(answers: Answers, folder: Path) -> str:
         "    engine: {max_num_batched_tokens: 2048}",
         "",
     ]
-    text = "\n".join(_aligned(line) for line in lines)
-    load({**yaml.safe_load(text), "base_dir": str(folder)})
+    text = "\n".join(_aligned(line) for line in lines).replace("THIS_FILE", file.name)
+    resolve_cluster(load({**yaml.safe_load(text), "base_dir": str(folder)}))
     return text
+
+
+def _placed(text: str, folder: Path) -> str:
+    """A name as it is; a path that exists as seen from the scenario's folder."""
+    path = Path(text).expanduser()
+    if not path.exists() or path.is_absolute():
+        return text
+    return os.path.relpath(path.absolute(), folder)
 
 
 def _workload(answers: Answers, folder: Path) -> list[str]:
@@ -85,7 +96,7 @@ def _workload(answers: Answers, folder: Path) -> list[str]:
             f"  requests: {answers.requests}  # enough for a p99 that can be believed: the report says",
         ]
     form = guess_format(answers.trace)
-    path = os.path.relpath(answers.trace.absolute(), folder.absolute())
+    path = os.path.relpath(answers.trace.absolute(), folder)
     fields = getattr(options(FORMATS)[form], "__dataclass_fields__", {})
     lines = ["workload:", "  trace:", f"    {form}:", f"      path: {_yaml(path)}  # starts from this file's folder"]
     if "speedup" in fields:

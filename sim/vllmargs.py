@@ -100,7 +100,7 @@ def settings_of(text: str) -> Settings:
     Raises ScenarioError for a flag that is not known, one that is not modelled, or a value that cannot be.
     """
     try:
-        words = shlex.split(text, comments=False)
+        words = shlex.split(text.replace("\\\n", " "), comments=False)
     except ValueError as error:
         raise ScenarioError(f"{_PLACE}: {error}; quote the whole command line") from None
     overrides, ignored = list(_positional(words)), []
@@ -115,7 +115,7 @@ def settings_of(text: str) -> Settings:
 def _positional(words: Sequence[str]) -> Iterator[str]:
     """The model before the first flag, behind `vllm serve` or `python -m vllm.entrypoints...`."""
     first = next((i for i, word in enumerate(words) if word.startswith("-") and word != "-m"), len(words))
-    before = [word for word in words[:first] if word != "\n"]
+    before = list(words[:first])
     if before[:2] == ["vllm", "serve"]:
         before = before[2:]
     elif "-m" in before:

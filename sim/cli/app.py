@@ -5,7 +5,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-_FIRST = ("run", "validate", "compare", "capacity")  # in the help; the others follow by name
+_FIRST = ("init", "run", "compare", "report", "validate", "capacity")  # in the help; the others follow by name
 
 
 class CutShortError(Exception):
@@ -26,9 +26,12 @@ class _Verbs(TyperGroup):
 
 app = typer.Typer(
     cls=_Verbs,
-    help="Simulate LLM inference clusters: what would this fleet do with that traffic?",
+    help=(
+        "Simulate LLM inference clusters: what would this fleet do with that traffic?\n\nBegin with `servecast run "
+        "quickstart` or `servecast init`. `servecast VERB --help` has examples; `servecast --install-completion` lets "
+        "your shell complete verbs and options."
+    ),
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -26,7 +26,12 @@ def capacity(
     format: Format = "table",
     jobs: Jobs = None,
 ) -> None:
-    """Find the highest rate of requests that still meets the targets, per GPU and per dollar."""
+    """Find the highest rate of requests that still meets the targets, per GPU and per dollar.
+
+    \b
+    servecast capacity quickstart --attainment 0.99
+    servecast capacity my.yaml --variant tenfold --limit "p99_itl_ms <= 200" --seeds 3
+    """
     from sim.insight import capacity as find
 
     with Progress("rates", shown=sys.stderr.isatty()) as progress:

@@ -35,7 +35,12 @@ def check(
     jobs: Jobs = None,
     quiet: Quiet = False,
 ) -> None:
-    """Say whether a scenario's metrics are still those of its baseline; exit with 1 if one has become worse."""
+    """Say whether a scenario's metrics are still those of its baseline; exit with 1 if one has become worse.
+
+    \b
+    servecast check my.yaml --baseline baseline.json --update     # once
+    servecast check my.yaml --baseline baseline.json --junit verdicts.xml
+    """
     from sim.errors import ServecastError
     from sim.insight.check import check as judge
     from sim.insight.check import reports

@@ -25,7 +25,12 @@ def diagnose(
     jobs: Jobs = None,
     quiet: Quiet = False,
 ) -> None:
-    """Say what holds a scenario back, what would mend it, and by how much: all of it simulated."""
+    """Say what holds a scenario back, what would mend it, and by how much: all of it simulated.
+
+    \b
+    servecast diagnose my.yaml --out diagnosis
+    servecast diagnose my.yaml --set slo.ttft=1s --seeds 3
+    """
     from sim.insight.diagnosis import diagnose as find
     from sim.insight.diagnosis.page import print_diagnosis
     from sim.report.folder import check_folder

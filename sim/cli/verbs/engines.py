@@ -12,7 +12,12 @@ from sim.cli.terminal import console, plain_table
 def engines(
     name: Annotated[str | None, typer.Argument(help="Show every default of this preset, and its source.")] = None,
 ) -> None:
-    """Show the engine presets side by side, or one of them with its sources."""
+    """Show the engine presets side by side, or one of them with its sources.
+
+    \b
+    servecast engines
+    servecast engines sglang
+    """
     from sim import preset
     from sim.report.engines import COSTS, DECISIONS, SHOWN_FOR, costs, decisions
 

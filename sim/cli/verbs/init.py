@@ -55,7 +55,7 @@ def init(
     if sys.stdin.isatty() and not yes:
         known |= _asked(known)
     settings = [text for text in overrides if not text.startswith("model=")]
-    text = scenario_text(Answers(**known, settings=settings), file.absolute().parent)
+    text = scenario_text(Answers(**known, settings=settings), file)
     write_whole(file, text)
     typer.echo(f"written to {file}; next: servecast run {file}")
 

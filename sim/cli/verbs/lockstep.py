@@ -14,7 +14,11 @@ def lockstep(
     trace: Annotated[Path, typer.Argument(help="Requests, one JSON object per line.")],
     config: Annotated[Path, typer.Argument(help="Engine settings and step-time model, one JSON object.")],
 ) -> None:
-    """Drive the engine by hand and print its step log (a debugging command)."""
+    """Drive the engine by hand and print its step log (a debugging command).
+
+    \b
+    servecast lockstep trace.jsonl config.json
+    """
     from sim.lockstep import lockstep as drive
 
     drive(trace, config, sys.stdout)

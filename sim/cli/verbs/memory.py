@@ -24,7 +24,12 @@ def memory(
     set_: Set = [],  # noqa: B006
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Tell what a GPU's memory holds, as arithmetic, and how many requests fit."""
+    """Tell what a GPU's memory holds, as arithmetic, and how many requests fit.
+
+    \b
+    servecast memory quickstart
+    servecast memory --model qwen2.5-72b --gpu h100-sxm --tp 4 --tokens 8192
+    """
     from pathlib import Path
 
     from sim.report.memory import activations_by_tokens, memory_json, memory_report

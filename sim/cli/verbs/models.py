@@ -6,7 +6,11 @@ from sim.cli.terminal import console, plain_table
 
 @app.command()
 def models() -> None:
-    """List the built-in models."""
+    """List the built-in models.
+
+    \b
+    servecast models
+    """
     from sim.models import builtin_names, load
 
     table = plain_table("model", "parameters", "layers", "KV heads", "longest context", "bf16 weights")

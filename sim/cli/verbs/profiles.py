@@ -18,14 +18,23 @@ app.add_typer(group, name="profiles")
 
 @group.callback(invoke_without_command=True)
 def profiles(verb: typer.Context, format: Format = "table") -> None:
-    """List the GPU profiles; show one of them, or compare two."""
+    """List the GPU profiles; show one of them, or compare two.
+
+    \b
+    servecast profiles
+    servecast profiles --format json
+    """
     if verb.invoked_subcommand is None:
         list_profiles(format)
 
 
 @app.command()
 def gpus() -> None:
-    """List the GPU profiles (the same as `profiles`)."""
+    """List the GPU profiles (the same as `profiles`).
+
+    \b
+    servecast gpus
+    """
     list_profiles()
 
 
@@ -43,7 +52,11 @@ def show(
     profile: Annotated[str, typer.Argument(help="A profile's name, or the folder of one of your own.")],
     format: Format = "table",
 ) -> None:
-    """Show one profile: how many points of each operation, their range, and the error of the fit."""
+    """Show one profile: how many points of each operation, their range, and the error of the fit.
+
+    \b
+    servecast profiles show h100-sxm
+    """
     from sim import hardware
     from sim.insight.profiles import inventory
     from sim.report.profiles import profile_list
@@ -62,7 +75,11 @@ def compare(
     kv: Annotated[str, typer.Option(help="Number format of the KV cache.")] = "bf16",
     format: Format = "table",
 ) -> None:
-    """How much longer B takes than A: each operation of a model over a grid of shapes, and whole steps."""
+    """How much longer B takes than A: each operation of a model over a grid of shapes, and whole steps.
+
+    \b
+    servecast profiles compare h100-sxm a100-80g --model llama-3.1-8b
+    """
     from sim import hardware, models
     from sim.insight.profiles import Setting, compare_profiles
     from sim.report.profiles import profile_comparison

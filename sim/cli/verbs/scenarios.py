@@ -40,7 +40,12 @@ def copy(
     folder: Annotated[Path, typer.Argument(help="Where to put it.")] = Path("."),
     force: Annotated[bool, typer.Option("--force", help="Replace files that are there.")] = False,
 ) -> None:
-    """Copy a shipped scenario, and the files that it reads, into a folder."""
+    """Copy a shipped scenario, and the files that it reads, into a folder.
+
+    \b
+    servecast scenarios copy quickstart                      # quickstart.yaml and its trace, into this folder
+    servecast scenarios copy papers/paged-attention here
+    """
     from sim.shipping import copy_scenario
 
     written = copy_scenario(name, folder, force=force)

@@ -31,7 +31,12 @@ def size(
     format: Format = "table",
     jobs: Jobs = None,
 ) -> None:
-    """Find the fewest replicas, and the cheapest GPUs, that carry a scenario's load and meet its targets."""
+    """Find the fewest replicas, and the cheapest GPUs, that carry a scenario's load and meet its targets.
+
+    \b
+    servecast size my.yaml --gpu h100-sxm --gpu l4
+    servecast size my.yaml --gpu all --tensor-parallel 1 --tensor-parallel 2
+    """
     from sim import hardware
     from sim.insight.sizing import size as find
 

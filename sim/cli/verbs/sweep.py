@@ -42,7 +42,12 @@ def sweep(
     jobs: Jobs = None,
     quiet: Quiet = False,
 ) -> None:
-    """Run a scenario at many points of its settings, and say which of them no other beats."""
+    """Run a scenario at many points of its settings, and say which of them no other beats.
+
+    \b
+    servecast sweep my.yaml --grid engine.max_num_seqs=64,128,256 --grid cluster.replicas=1,2 --out sweep
+    servecast sweep my.yaml --grid engine.max_num_seqs=16:1024:log --search 50 --out sweep
+    """
     from sim.insight.sweeps import sweep as run_points
     from sim.insight.sweeps.page import print_sweep
     from sim.report.folder import check_folder

@@ -38,7 +38,11 @@ def describe(
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     seed: _Seed = 0,
 ) -> None:
-    """Print a trace's rate, burstiness, lengths, prefix reuse and sessions."""
+    """Print a trace's rate, burstiness, lengths, prefix reuse and sessions.
+
+    \b
+    servecast trace describe conversation_trace.jsonl --plot trace.png
+    """
     from sim.insight.traces.describe import describe as look
     from sim.insight.traces.opened import open_trace
 
@@ -69,7 +73,12 @@ def convert(
     drop_content: Annotated[bool, typer.Option("--drop-content", help="Leave out what prompts share.")] = False,
     seed: _Seed = 0,
 ) -> None:
-    """Write a trace in a plain format, which `trace: {jsonl: {path: ...}}` reads."""
+    """Write a trace in a plain format, which `trace: {jsonl: {path: ...}}` reads.
+
+    \b
+    servecast trace convert conversation_trace.jsonl plain.jsonl
+    servecast trace convert big.csv first.csv --to csv --set limit=1000
+    """
     from sim.insight.traces.convert import convert as write
     from sim.insight.traces.opened import open_trace, require_times
 
@@ -97,7 +106,11 @@ def fit(
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     seed: _Seed = 0,
 ) -> None:
-    """Print the synthetic workload that looks like a trace, and how much it does."""
+    """Print the synthetic workload that looks like a trace, and how much it does.
+
+    \b
+    servecast trace fit AzureLLMInferenceTrace_conv.csv.gz
+    """
     from sim.insight.traces.fit import fit as look_alike
     from sim.insight.traces.opened import open_trace
 

@@ -27,7 +27,11 @@ def validate(
     no_fast_forward: NoFastForward = False,
     quiet: Quiet = False,
 ) -> None:
-    """Replay a real run through a scenario: measured, simulated and error of every metric."""
+    """Replay a real run through a scenario: measured, simulated and error of every metric.
+
+    \b
+    servecast validate my.yaml --measured bench.json --plot errors.png
+    """
     from sim.insight.validation import validate as replay
     from sim.insight.validation.save import check_places, save
 
