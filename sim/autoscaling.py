@@ -17,11 +17,11 @@ class Autoscaling(Section):
     """
 
     rule: Annotated[Any, Choice("sim.scaling")]
-    """What decides: by queue length, KV use, concurrency, SLO, ..."""
+    """What decides: by queue length, KV use, concurrency, SLO, ... E.g. `{concurrency: {target: 32}}`."""
     min_replicas: Annotated[int, Field(ge=0)] = 1
     """Never fewer, not even at the start; with 0 requests may have to wait for a cold start."""
     max_replicas: Count
-    """Never more."""
+    """Never more. E.g. `8`."""
     interval: Annotated[Seconds, Field(gt=0)] = 15.0
     """From one decision to the next."""
     metric_lag: Seconds = 0.0

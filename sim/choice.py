@@ -24,6 +24,7 @@ from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, cor
 from typing_extensions import TypedDict
 
 from sim.errors import ScenarioError
+from sim.fielddocs import describe
 
 _OWN_CODE = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
 _in_schema: ContextVar[tuple[str, ...]] = ContextVar("_in_schema", default=())
@@ -52,7 +53,9 @@ class Choice:
             for name, cls in options(self.package).items():
                 parameters: dict[str, Any] = handler(_adapter(name, cls).core_schema)
                 parameters = handler.resolve_ref_schema(parameters)["properties"][name]
-                handler.resolve_ref_schema(parameters).setdefault("additionalProperties", False)
+                shape = handler.resolve_ref_schema(parameters)
+                shape.setdefault("additionalProperties", False)
+                describe(shape, cls)
                 if not _required(cls):
                     forms.append({"const": name})
                     parameters = {"anyOf": [parameters, {"type": "null"}]}

@@ -18,7 +18,7 @@ class ColdStart(Section):
     """
 
     time: Seconds | None = None
-    """All of it, where it is known; the keys below then play no part."""
+    """All of it, where it is known; the keys below then play no part. E.g. `90s`."""
     start: Seconds = 10.0
     """Until the process runs: to find a machine, fetch the image, import the engine."""
     weights_bytes_per_s: Annotated[Bytes, Field(gt=0)] = 2_000_000_000

@@ -13,7 +13,7 @@ from sim.hardware import Profile
 from sim.kvcache.capacity import MemorySplit, split_memory
 from sim.kvcache.paged import Paged
 from sim.latency import EngineTiming, TimerContext
-from sim.latency.exchange import AllToAll
+from sim.latency.handover import AllToAll
 from sim.latency.pipeline import NO_HOP, PipelineTimer, Stage, hop
 from sim.latency.profile import Profile as ProfileLatency
 from sim.latency.ranks import RanksTimer

@@ -26,6 +26,7 @@ from sim.disaggregation import Disaggregation, Role
 from sim.document import Document
 from sim.engineparts import KVOffload, Lora, Speculative
 from sim.errors import ScenarioError
+from sim.fielddocs import add_examples
 from sim.paths import data_dir
 from sim.quantity import Bytes, Seconds
 from sim.section import Count, Section
@@ -36,7 +37,7 @@ class Placement(Section):
     """What one replica runs on, and how many there are."""
 
     gpu: str = ""
-    """A hardware profile by name (`servecast gpus` lists them), or the path of a profile folder."""
+    """A hardware profile by name (`servecast gpus` lists them), or the path of a profile folder. E.g. `h100-sxm`."""
     replicas: Annotated[int, Field(ge=1, le=100_000)] = 1
     """Copies of the model, each with its own engine."""
     tensor_parallel: Count = 1
@@ -56,18 +57,18 @@ class Placement(Section):
     expert_load: Annotated[Any, Choice("sim.expertload")] = "uniform"
     """How evenly tokens spread over the experts; the busiest GPU sets the pace."""
     gpus_per_node: Count | None = None
-    """GPUs of one machine; larger groups talk over the network. Default: the profile's."""
+    """GPUs of one machine; larger groups talk over the network. Default: the profile's. E.g. `8`."""
     gpus_per_island: Count | None = None
-    """GPUs of a node joined by the GPU's fast link (NVLink), the others over PCIe; default: all of a node."""
+    """GPUs of a node joined by the GPU's fast link (NVLink), the others over PCIe; default: all of a node. E.g. `2`."""
     network: str | None = None
     """What joins the nodes: a shipped network (infiniband-ndr, roce-400g, ethernet-100g, ...), or the path of a file
-    like theirs; default: the GPU profile's."""
+    like theirs; default: the GPU profile's. E.g. `roce-400g`."""
     nics_per_node: Count | None = None
-    """Network cards of a node, shared evenly by its GPUs; default: the profile's, mostly one for each GPU."""
+    """Network cards of a node, shared evenly by its GPUs; default: the profile's, mostly one for each GPU. E.g. `4`."""
     gpu_price_per_hour: Annotated[float, Field(ge=0)] | None = None
-    """US dollars for one GPU for one hour; default: the profile's price, if it has one."""
+    """US dollars for one GPU for one hour; default: the profile's price, if it has one. E.g. `2.5`."""
     autoscaling: Autoscaling | None = None
-    """When replicas are added or go; default: never."""
+    """When replicas are added or go; default: never. E.g. `{rule: queue_length, max_replicas: 8}`."""
     cold_start: ColdStart = ColdStart()
     """How long a replica that starts during the run takes to serve; those at the start are there already."""
 
@@ -95,47 +96,48 @@ class Engine(Section):
     brings: ClassVar[dict[str, tuple[str, ...]]] = {"preset": ("batching", "kv_cache", *SETTINGS_OF_SOME_BATCHINGS)}
 
     preset: str | None = None
-    """Which engine and version the defaults stand for (`servecast engines` lists them); default: vllm-v1."""
+    """Which engine and version the defaults stand for (`servecast engines` lists them); default: vllm-v1. E.g.
+    `sglang`."""
     batching: Annotated[Any, Choice("sim.batching")] | None = None
-    """How a step is put together."""
+    """How a step is put together. E.g. `{sarathi: {chunk_tokens: 512}}`."""
     ordering: Annotated[Any, Choice("sim.ordering")] | None = None
-    """Which waiting request is next (vLLM: --scheduling-policy)."""
+    """Which waiting request is next (vLLM: --scheduling-policy). E.g. `shortest_job`."""
     max_num_seqs: Count | None = None
-    """Most requests in one step."""
+    """Most requests in one step. E.g. `256`."""
     max_num_batched_tokens: Count | None = None
-    """Most tokens in one step."""
+    """Most tokens in one step. E.g. `8192`."""
     max_num_scheduled_tokens: Count | None = None
-    """A lower limit on the tokens that the scheduler hands out in one step; default: none."""
+    """A lower limit on the tokens that the scheduler hands out in one step; default: none. E.g. `4096`."""
     enable_chunked_prefill: bool | None = None
-    """Split prompts over steps."""
+    """Split prompts over steps. E.g. `true`."""
     long_prefill_token_threshold: Annotated[int, Field(ge=0)] | None = None
-    """Most tokens of one prompt in one step while other requests exist; 0: no limit."""
+    """Most tokens of one prompt in one step while other requests exist; 0: no limit. E.g. `2048`."""
     long_prefill_token_threshold_adaptive: bool | None = None
     """Raise that threshold to the token budget divided by the number of requests."""
     kv_cache: Annotated[Any, Choice("sim.kvcache")] | None = None
-    """How KV memory is handed out and shared."""
+    """How KV memory is handed out and shared. E.g. `radix`."""
     block_size: Count | None = None
-    """Tokens in one KV block."""
+    """Tokens in one KV block. E.g. `16`."""
     disable_hybrid_kv_cache_manager: bool | None = None
     """Keep the whole context in layers with a sliding window too, instead of freeing what leaves the window."""
     num_gpu_blocks_override: Annotated[int, Field(ge=2)] | None = None
-    """KV blocks of a replica as a real engine logged them; default: derived from the memory."""
+    """KV blocks of a replica as a real engine logged them; default: derived from the memory. E.g. `27000`."""
     enable_prefix_caching: bool | None = None
-    """Keep the KV blocks of finished requests and reuse them for equal beginnings."""
+    """Keep the KV blocks of finished requests and reuse them for equal beginnings. E.g. `true`."""
     preemption: Literal["recompute", "swap"] | None = None
     """What becomes of a request that loses its blocks: computed again, or kept in the host's memory."""
     swap_space: Bytes | None = None
-    """Host memory for swapped requests, for each GPU (vLLM 0.6: --swap-space); default: 4GiB."""
+    """Host memory for swapped requests, for each GPU (vLLM 0.6: --swap-space); default: 4GiB. E.g. `4GiB`."""
     kv_offload: KVOffload | None = None
-    """Memory beyond the GPU's for prefixes that were evicted; default: none."""
+    """Memory beyond the GPU's for prefixes that were evicted; default: none. E.g. `{host: 64GiB}`."""
     watermark: Annotated[float, Field(ge=0, lt=1)] | None = None
-    """Share of the KV blocks that an admission must leave free while others run."""
+    """Share of the KV blocks that an admission must leave free while others run. E.g. `0.01`."""
     scheduler_reserve_full_isl: bool | None = None
     """Admit a request only if its whole prompt fits now."""
     max_model_len: Count | None = None
-    """Longest prompt and output together; default: what the model's config says."""
+    """Longest prompt and output together; default: what the model's config says. E.g. `16384`."""
     gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] | None = None
-    """Share of the GPU's memory that the engine may use."""
+    """Share of the GPU's memory that the engine may use. E.g. `0.9`."""
     dtype: Annotated[Literal["auto", "bf16", "fp16"], BeforeValidator(_dtype)] | None = None
     """Number format of activations, and of weights unless quantized; auto: bf16."""
     quantization: Annotated[Literal["none", "fp8", "int8", "int4"], BeforeValidator(_dtype)] | None = None
@@ -143,27 +145,30 @@ class Engine(Section):
     kv_cache_dtype: Annotated[Literal["auto", "bf16", "fp16", "fp8"], BeforeValidator(_dtype)] | None = None
     """Number format of the KV cache; auto: as dtype."""
     speculative: Speculative | None = None
-    """Speculative decoding; default: none."""
+    """Speculative decoding; default: none. E.g. `{num_speculative_tokens: 4, acceptance_rate: 0.7, draft_token:
+    1ms}`."""
     lora: Lora | None = None
-    """LoRA adapters; default: the engine takes none."""
+    """LoRA adapters; default: the engine takes none. E.g. `{max_loras: 8, max_cpu_loras: 32}`."""
     async_scheduling: bool | None = None
     """Decide a step while the one before it runs: hides the host's work; new requests wait one step more."""
     cudagraph_capture_sizes: tuple[Count, ...] | None = None
-    """Batch sizes that steps are padded to; []: no CUDA graphs; default: vLLM's list for these limits."""
+    """Batch sizes that steps are padded to; []: no CUDA graphs; default: vLLM's list for these limits. E.g. `[1, 2, 4,
+    8, 16, 32]`."""
     host_step_s: Seconds | None = None
-    """Host work of one step: scheduling, input preparation, launch, reading tokens back, detokenising."""
+    """Host work of one step: scheduling, input preparation, launch, reading tokens back, detokenising. E.g. `500us`."""
     host_seq_s: Seconds | None = None
-    """Further host work for every request in the step."""
+    """Further host work for every request in the step. E.g. `5us`."""
     host_exposed_s: Seconds | None = None
-    """The part of it that never hides behind the GPU."""
+    """The part of it that never hides behind the GPU. E.g. `700us`."""
     host_request_s: Seconds | None = None
-    """Time from a request's arrival at the API server to its arrival in the engine's queue."""
+    """Time from a request's arrival at the API server to its arrival in the engine's queue. E.g. `5ms`."""
     host_output_s: Seconds | None = None
-    """Time to hand one token to its client; all of a step's tokens wait for each other."""
+    """Time to hand one token to its client; all of a step's tokens wait for each other. E.g. `50us`."""
     moe_first_use_s: Seconds | None = None
-    """Stall of a fresh server whenever a mixture's kernel meets a new range of rows; 0: it has served before."""
+    """Stall of a fresh server whenever a mixture's kernel meets a new range of rows; 0: it has served before. E.g.
+    `900ms`."""
     eager_launch_s: Seconds | None = None
-    """Host time to launch one kernel when no CUDA graph fits the step."""
+    """Host time to launch one kernel when no CUDA graph fits the step. E.g. `4us`."""
 
 
 class Pool(Placement):
@@ -185,23 +190,25 @@ class Cluster(Placement):
     """The GPUs and how requests are spread over them."""
 
     router: Annotated[Any, Choice("sim.routing")] = "round_robin"
-    """Which replica gets a request."""
+    """Which replica gets a request. E.g. `least_outstanding`."""
     router_staleness: Annotated[Seconds, Field(ge=0)] = 0.0
     """How often the router learns the replicas' state: it sees them as they were then; 0: as they are."""
     request_timeout: Annotated[Seconds, Field(gt=0)] | None = None
-    """The server gives up a request that has not finished so long after a replica got it; default: never."""
+    """The server gives up a request that has not finished so long after a replica got it; default: never. E.g.
+    `2min`."""
     queue_timeout: Annotated[Seconds, Field(gt=0)] | None = None
-    """The server gives up a request that no step has begun for by then; default: never."""
+    """The server gives up a request that no step has begun for by then; default: never. E.g. `30s`."""
     faults: tuple[Annotated[Any, Choice("sim.faults")], ...] = ()
-    """What goes wrong, and when."""
+    """What goes wrong, and when. E.g. `[{crash: {at: 10min, restart_after: 1min}}]`."""
     on_crash: Literal["requeue", "fail"] = "requeue"
     """A crashed replica's requests: others go on with them, from the tokens that their clients have; or they fail."""
     max_requeues: Count = 10
     """A request that has lost so many replicas, and loses one more, fails."""
     max_gateway_queue: Annotated[int, Field(ge=0)] | None = None
-    """Most requests that wait while no replica takes any, further ones fail; default: no limit."""
+    """Most requests that wait while no replica takes any, further ones fail; default: no limit. E.g. `1000`."""
     pools: dict[str, Pool] = Field(default={})
-    """Replicas of several kinds, by name; what a pool leaves out is as said here. Default: one kind."""
+    """Replicas of several kinds, by name; what a pool leaves out is as said here. Default: one kind. E.g. `{h100:
+    {replicas: 2}, l40s: {gpu: l40s, replicas: 4}}`."""
     disaggregation: Disaggregation = Disaggregation()
     """How prompts' KV gets from pools of role prefill to pools of role decode."""
 
@@ -244,11 +251,11 @@ class Slo(Section):
     """Latency targets; a request is good if it meets every one that is set (vllm bench serve --goodput)."""
 
     ttft: SloTime | None = None
-    """Time to first token, with a unit: 500ms."""
+    """Time to first token, with a unit: 500ms. E.g. `500ms`."""
     tpot: SloTime | None = None
-    """Mean time per output token after the first, with a unit: 50ms."""
+    """Mean time per output token after the first, with a unit: 50ms. E.g. `50ms`."""
     e2el: SloTime | None = None
-    """Arrival to last token, with a unit: 30s."""
+    """Arrival to last token, with a unit: 30s. E.g. `30s`."""
 
 
 class Tenant(Section):
@@ -259,39 +266,44 @@ class Tenant(Section):
     slo: Slo = Slo()
     """Its own latency targets; default: the scenario's."""
     priority: int | None = None
-    """Its requests' priority: lower is more urgent; default: the workload's."""
+    """Its requests' priority: lower is more urgent; default: the workload's. E.g. `1`."""
 
 
 class Measure(Section):
     """Which requests the statistics count; the others are simulated all the same."""
 
     warmup: Seconds = 0.0
-    """Leave out requests that arrive before this time."""
+    """Leave out requests that arrive before this time. E.g. `1min`."""
     cooldown: Seconds = 0.0
-    """Leave out requests that arrive in this last part of the arrivals."""
+    """Leave out requests that arrive in this last part of the arrivals. E.g. `1min`."""
 
 
 class Scenario(Section):
     """One question to the simulator: a workload, a cluster, an engine, and what counts as good."""
 
     name: Annotated[str, Field(min_length=1)] = "scenario"
-    """A name for tables and pictures; default: the file's."""
+    """A name for tables and pictures; default: the file's. E.g. `chat-on-4-h100`."""
     seed: Annotated[int, Field(ge=0)] = 0
     """All random numbers follow from it."""
     model: str
-    """A built-in model by name (`servecast models` lists them), or the path of a Hugging Face config.json."""
+    """A built-in model by name (`servecast models` lists them), or the path of a Hugging Face config.json. E.g.
+    `llama-3.1-8b`."""
     workload: Workload
-    """Which requests arrive, and when."""
+    """Which requests arrive, and when. E.g. `{trace: {azure: {path: conv.csv.gz, limit: 5000}}}`."""
     cluster: Cluster
+    """The GPUs, and how requests are spread over them. E.g. `{gpu: h100-sxm, replicas: 4}`."""
     engine: Engine = Engine()
+    """The serving engine: a preset, and what differs from it. E.g. `{preset: vllm-v1, max_num_seqs: 128}`."""
     latency: Annotated[Any, Choice("sim.latency")] = "profile"
-    """How long a step takes."""
+    """How long a step takes. E.g. `profile`."""
     slo: Slo = Slo()
+    """Latency targets; goodput counts the requests that meet all of them. E.g. `{ttft: 500ms, tpot: 50ms}`."""
     tenants: dict[str, Tenant] = Field(default={})
-    """What differs for some of the workload's tenants, by name."""
+    """What differs for some of the workload's tenants, by name. E.g. `{batch: {priority: 1}}`."""
     measure: Measure = Measure()
+    """Which requests the statistics count. E.g. `{warmup: 1min}`."""
     variants: dict[str, dict[str, Any]] = Field(default={})
-    """Changes to this scenario, by name, to be compared with it."""
+    """Changes to this scenario, by name, to be compared with it. E.g. `{few: {engine: {max_num_seqs: 32}}}`."""
     base_dir: str = "."
     """The folder that relative paths start from, itself relative to the file's folder."""
 
@@ -395,8 +407,10 @@ def shipped() -> dict[str, Path]:
 
 
 def json_schema() -> dict[str, Any]:
-    """The JSON Schema of a scenario file, with every built-in choice."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Scenario.model_json_schema()}
+    """The JSON Schema of a scenario file, with every built-in choice; every field has a description and an example."""
+    schema = Scenario.model_json_schema()
+    add_examples(schema, schema["$defs"])
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
 def _locate(source: str | Path) -> Path:

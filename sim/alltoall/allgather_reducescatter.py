@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from sim.latency.collectives import collective_s
-from sim.latency.exchange import Exchange
+from sim.latency.handover import Exchange
 from sim.models.operations import Operation
 
 

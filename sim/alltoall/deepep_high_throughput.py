@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from sim.alltoall.deepep_low_latency import START_S
 from sim.latency.collectives import links
-from sim.latency.exchange import Exchange
+from sim.latency.handover import Exchange
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from sim.latency.collectives import links
-from sim.latency.exchange import Exchange
+from sim.latency.handover import Exchange
 
 START_S = 35e-6
 """What a dispatch or a combine takes beside its bytes. Imported: fitted to DeepEP's published table of low-latency

@@ -38,9 +38,9 @@ class DynamicWindow:
     """Batches of preferred sizes, or of what has come when the delay is over."""
 
     preferred_batch_sizes: tuple[Annotated[int, Field(ge=1)], ...] = ()
-    """Sizes that are run at once (Triton: preferred_batch_size); default: max_num_seqs."""
+    """Sizes that are run at once (Triton: preferred_batch_size); default: max_num_seqs. E.g. `[4, 8]`."""
     max_queue_delay: Annotated[Seconds, Field(ge=0)] = 0.0
-    """How long the first in the queue may be held back (Triton: max_queue_delay_microseconds)."""
+    """How long the first in the queue may be held back (Triton: max_queue_delay_microseconds). E.g. `100ms`."""
     pad_prompts: bool = True
     """Fill prompts up to the longest of the batch."""
 

@@ -48,7 +48,7 @@ class Sarathi:
     """Chunked prefill behind the decodes of the same step; either half can be left out."""
 
     chunk_tokens: Annotated[int, Field(ge=1)] | None = None
-    """Tokens of a step with chunks; default: max_num_batched_tokens."""
+    """Tokens of a step with chunks; default: max_num_batched_tokens. E.g. `512`."""
     hybrid: bool = True
     """Prompts and decodes share steps; otherwise they take turns."""
     chunked: bool = True

@@ -65,13 +65,13 @@ class Sglang:
     """Chunked prompts first, memory lent on an estimate, retraction when the estimate was too low."""
 
     chunked_prefill_size: Annotated[int, Field(ge=1)] | None = None
-    """Tokens of a step of prompts; default: max_num_batched_tokens."""
+    """Tokens of a step of prompts; default: max_num_batched_tokens. E.g. `8192`."""
     max_prefill_tokens: Annotated[int, Field(ge=1)] = 16384
     """Tokens of a step of prompts beyond which nobody is added to the first."""
     schedule_conservativeness: Annotated[float, Field(ge=0)] = 1.0
     """Factor on the ratio."""
     max_new_tokens: Annotated[int, Field(ge=1)] | None = None
-    """Tokens of answer that clients allow; default: exactly what they will get."""
+    """Tokens of answer that clients allow; default: exactly what they will get. E.g. `4096`."""
 
     decides_ahead: ClassVar[bool] = True
 

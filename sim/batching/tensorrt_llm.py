@@ -51,7 +51,7 @@ class TensorrtLlm:
     enable_chunked_context: bool = False
     """Split prompts over steps."""
     max_new_tokens: Annotated[int, Field(ge=1)] | None = None
-    """Tokens of answer that clients allow; default: exactly what they will get."""
+    """Tokens of answer that clients allow; default: exactly what they will get. E.g. `4096`."""
 
     decides_ahead: ClassVar[bool] = True
     reads: ClassVar[tuple[str, ...]] = ("watermark",)

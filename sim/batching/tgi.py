@@ -52,11 +52,11 @@ class Tgi:
     max_waiting_tokens: Annotated[int, Field(ge=0)] = 20
     """Steps after which any number may join."""
     max_batch_prefill_tokens: Annotated[int, Field(ge=1)] | None = None
-    """Tokens of a step of prompts; default: max_num_batched_tokens."""
+    """Tokens of a step of prompts; default: max_num_batched_tokens. E.g. `4096`."""
     max_batch_total_tokens: Annotated[int, Field(ge=1)] | None = None
-    """KV tokens that may be set aside; default: all there are."""
+    """KV tokens that may be set aside; default: all there are. E.g. `100000`."""
     max_new_tokens: Annotated[int, Field(ge=1)] | None = None
-    """Tokens of answer that clients allow; default: exactly what they will get."""
+    """Tokens of answer that clients allow; default: exactly what they will get. E.g. `4096`."""
 
     whole_prompts: ClassVar[bool] = True
     promises_answers: ClassVar[bool] = True

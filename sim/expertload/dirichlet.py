@@ -16,6 +16,7 @@ class Dirichlet:
     """
 
     concentration: Annotated[float, Field(gt=0)] = 4.0
+    """Of the distribution; small is uneven."""
 
     def popularity(self, experts: int, rng: np.random.Generator) -> NDArray[np.float64]:
         """One draw."""

@@ -13,6 +13,7 @@ class Zipf:
     """The n-th most popular expert has the weight n ** -exponent; which one that is differs from layer to layer."""
 
     exponent: Annotated[float, Field(ge=0)] = 0.5
+    """The n-th most popular expert has the weight n ** -exponent."""
 
     def popularity(self, experts: int, rng: np.random.Generator) -> NDArray[np.float64]:
         """The weights in a random order."""

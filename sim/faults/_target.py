@@ -13,8 +13,11 @@ class Target:
     """Replicas by their index, or the first `count` (default: all) that are there, of a pool or of the cluster."""
 
     replica: int | tuple[int, ...] | None = None
+    """Index of a replica, from 0, or several; default: those of `pool`. E.g. `[0, 3]`."""
     pool: str | None = None
+    """Whose replicas; default: of all the cluster. E.g. `h100`."""
     count: int | None = None
+    """The first so many that are there; default: all. E.g. `2`."""
 
     def __post_init__(self) -> None:
         if self.replica is not None and (self.pool is not None or self.count is not None):

@@ -12,7 +12,9 @@ class Crash(Target):
     """At `at` the replicas are lost with their KV; `restart_after` that they start again, cold. Default: never."""
 
     at: Seconds
+    """When. E.g. `10min`."""
     restart_after: Seconds | None = None
+    """How long after it they start again, cold; default: never. E.g. `30s`."""
 
     def start(self, control: Control) -> None:
         """One event."""

@@ -20,7 +20,9 @@ class RandomCrashes(Target):
     """
 
     mtbf: Annotated[Seconds, Field(gt=0)]
+    """Mean time that a replica serves before it crashes. E.g. `24h`."""
     mttr: Seconds
+    """Mean time until it starts again. E.g. `5min`."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

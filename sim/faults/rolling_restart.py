@@ -19,8 +19,11 @@ class RollingRestart(Target):
     """
 
     at: Seconds
+    """When the first begin. E.g. `10min`."""
     at_once: Annotated[int, Field(ge=1)] = 1
+    """How many restart at one time."""
     grace: Seconds | None = None
+    """Longest time to finish what runs; default: as long as it takes. E.g. `30s`."""
 
     def start(self, control: Control) -> None:
         """The next begins when one serves again."""

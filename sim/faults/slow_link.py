@@ -19,8 +19,11 @@ class SlowLink(Target):
     """
 
     factor: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    """So many times slower. E.g. `4.0`."""
     at: Seconds = 0.0
+    """From when."""
     until: Seconds | None = None
+    """Until when; default: to the end. E.g. `20min`."""
 
     def start(self, control: Control) -> None:
         """One event, or two."""

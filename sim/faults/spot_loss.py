@@ -15,7 +15,9 @@ class SpotLoss(Target):
     """
 
     at: Seconds
+    """When the notice comes. E.g. `10min`."""
     notice: Seconds = 30.0
+    """From the notice to the loss."""
 
     def start(self, control: Control) -> None:
         """One event, and one for each replica."""

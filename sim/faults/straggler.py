@@ -18,8 +18,11 @@ class Straggler(Target):
     """
 
     factor: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    """So many times slower. E.g. `1.5`."""
     at: Seconds = 0.0
+    """From when."""
     until: Seconds | None = None
+    """Until when; default: to the end. E.g. `20min`."""
 
     def start(self, control: Control) -> None:
         """One event, or two."""

@@ -16,9 +16,13 @@ class Linear:
     """
 
     base_s: Seconds = 5e-3
+    """Time of any step."""
     per_prefill_token_s: Seconds = 3e-5
+    """Time for each prompt token computed."""
     per_decode_s: Seconds = 1e-4
+    """Time for each decoding request."""
     per_context_token_s: Seconds = 0.0
+    """Time for each KV token that the scheduled requests hold. E.g. `10ns`."""
 
     def __post_init__(self) -> None:
         if self.base_s <= 0 and not (self.per_prefill_token_s > 0 and self.per_decode_s > 0):

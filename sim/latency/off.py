@@ -17,7 +17,9 @@ class Off:
     """The GPU's profile, but steps with a prefill take `prefill` times as long, and others `decode` times."""
 
     prefill: Factor = 1.0
+    """Factor on the time of steps with a prefill. E.g. `1.1`."""
     decode: Factor = 1.0
+    """Factor on the time of the other steps. E.g. `1.1`."""
 
     def build(self, context: TimerContext) -> "OffTimer":
         """The timer of one replica; raises what the profile's raises."""

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from sim.latency.curves import Curves
-from sim.latency.exchange import AllToAll, Exchange
+from sim.latency.handover import AllToAll, Exchange
 from sim.latency.protocol import StepTime, StepTimer, TimerContext
 from sim.models.dtypes import ACTIVATION_BYTES
 from sim.models.operations import expert_operations

@@ -19,6 +19,7 @@ class AgedPriority:
     """
 
     level: Annotated[Seconds, Field(gt=0)] = 10.0
+    """Waiting so long is worth one level of priority. E.g. `10s`."""
 
     def key(self, request: Request) -> tuple[float, ...]:
         """Order by aged priority, then arrival, then id."""

@@ -15,6 +15,7 @@ class EarliestDeadline:
     """
 
     within: Within
+    """Time from arrival to deadline, for all or by priority. E.g. `{0: 2s, other: 30s}`."""
 
     def key(self, request: Request) -> tuple[float, ...]:
         """Order by deadline, then arrival, then id."""

@@ -21,8 +21,11 @@ class LeastSlack:
     """
 
     within: Within
+    """SLO on E2E, for all or by priority. E.g. `{0: 10s, other: 60s}`."""
     token: Annotated[Seconds, Field(gt=0)]
+    """Time of one output token, about the TPOT. E.g. `20ms`."""
     prefill_token: Annotated[Seconds, Field(ge=0)] = 0.0
+    """Time of one prompt token. E.g. `50us`."""
 
     def key(self, request: Request) -> tuple[float, ...]:
         """Order by the latest time to begin, then arrival, then id."""

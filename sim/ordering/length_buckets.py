@@ -31,8 +31,11 @@ class LengthBuckets:
     """
 
     edges: Annotated[tuple[Length, ...], Field(min_length=1)]
+    """Upper bounds of all buckets but the last, in tokens. E.g. `[128, 512]`."""
     group: Annotated[int, Field(ge=1)] = 32
+    """Requests of one bucket that go together."""
     by: Literal["prompt", "answer", "total"] = "answer"
+    """What is measured: the prompt, the predicted answer, or both."""
 
     def __post_init__(self) -> None:
         if any(low >= high for low, high in pairwise(self.edges)):

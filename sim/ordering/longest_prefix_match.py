@@ -25,8 +25,11 @@ class LongestPrefixMatch:
     """
 
     longest_queue: Annotated[int, Field(ge=0)] = 128
+    """With more requests waiting it is first come, first served."""
     check_tokens: Annotated[int, Field(ge=-1)] = 32
+    """Who finds at most so many tokens in the cache is compared with those before; -1: nobody."""
     share_tokens: Annotated[int, Field(ge=1)] = 32
+    """Who shares at least so many tokens with one before goes to the end."""
 
     def queue(self, engine: Engine) -> "PrefixQueue":
         """The queue of one replica."""

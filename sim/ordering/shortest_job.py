@@ -19,6 +19,7 @@ class ShortestJob:
     """
 
     prompt_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    """What a prompt token counts beside a predicted answer token. E.g. `0.1`."""
 
     def key(self, request: Request) -> tuple[float, ...]:
         """Order by work ahead, then arrival, then id."""

@@ -34,7 +34,9 @@ class VirtualTokenCounter:
     """
 
     input_weight: Weight = 1.0
+    """What a prompt token costs a tenant."""
     output_weight: Weight = 2.0
+    """What an output token costs a tenant."""
 
     def queue(self, engine: Engine) -> "TenantQueue":
         """The queue of one replica."""

@@ -24,9 +24,13 @@ class CacheAware:
     """
 
     cache_threshold: Annotated[float, Field(ge=0, le=1)] = 0.3
+    """Share of the prompt that a replica must have, to be chosen for it."""
     balance_abs_threshold: Annotated[int, Field(ge=0)] = 64
+    """Loads are out of balance if the most and the least differ by more requests than this,"""
     balance_rel_threshold: Annotated[float, Field(ge=1)] = 1.5
+    """and by more than this factor."""
     block_tokens: Annotated[int, Field(ge=1)] = 16
+    """Tokens in one block of the index."""
     capacity_blocks: Annotated[int, Field(ge=1)] = 1 << 20
     """2^26 characters for each worker, about 2^24 tokens."""
 

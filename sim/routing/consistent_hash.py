@@ -21,8 +21,11 @@ class ConsistentHash:
     """
 
     key: Literal["prefix", "tenant"] = "prefix"
+    """What is hashed: the first tokens of the prompt, or the tenant."""
     prefix_tokens: Annotated[int, Field(ge=1)] = 25
+    """How many of the first tokens."""
     load_factor: Annotated[float, Field(gt=1)] | None = 1.25
+    """No replica gets more than so many times the mean number of unfinished requests; null: no bound."""
 
     def start(self, rng: np.random.Generator, candidates: Candidates) -> Choose:
         """A chooser with every replica on its ring."""

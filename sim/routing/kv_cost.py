@@ -24,7 +24,9 @@ class KvCost:
     knows_caches: ClassVar[bool] = True
 
     overlap_score_weight: Annotated[float, Field(ge=0)] = 1.0
+    """What a block to be computed costs beside a block that is held."""
     temperature: Annotated[float, Field(ge=0)] = 0.0
+    """Of the softmax that draws a replica; 0: the cheapest one."""
 
     def start(self, rng: np.random.Generator, candidates: Candidates) -> Choose:
         """A chooser that asks every replica."""

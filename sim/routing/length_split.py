@@ -21,8 +21,11 @@ class LengthSplit:
     """
 
     edges: tuple[Annotated[int, Field(ge=1)], ...]
+    """The longest request of each pool but the last, in tokens. E.g. `[2048]`."""
     pools: tuple[str, ...]
+    """Pools, from the shortest requests to the longest. E.g. `[short, long]`."""
     by: Literal["prompt", "total"] = "prompt"
+    """What is measured: the prompt, or prompt and predicted output."""
 
     def __post_init__(self) -> None:
         if len(self.pools) != len(self.edges) + 1 or list(self.edges) != sorted(set(self.edges)):

@@ -21,6 +21,7 @@ class PowerOfTwo:
     """
 
     choices: Annotated[int, Field(ge=1)] = 2
+    """How many replicas are drawn."""
 
     def start(self, rng: np.random.Generator, candidates: Candidates) -> Choose:
         """A chooser that draws from `rng`."""

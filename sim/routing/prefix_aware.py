@@ -23,8 +23,11 @@ class PrefixAware:
     knows_caches: ClassVar[bool] = True
 
     cache_threshold: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of the prompt that a replica must have, to be chosen for it."""
     balance_abs_threshold: Annotated[int, Field(ge=0)] = 64
+    """Loads are out of balance if the most and the least differ by more requests than this,"""
     balance_rel_threshold: Annotated[float, Field(ge=1)] = 1.5
+    """and by more than this factor."""
 
     def start(self, rng: np.random.Generator, candidates: Candidates) -> Choose:
         """A chooser that asks every replica."""

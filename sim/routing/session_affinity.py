@@ -22,6 +22,7 @@ class SessionAffinity:
     """
 
     load_factor: Annotated[float, Field(gt=1)] | None = 1.25
+    """No replica gets more than so many times the mean number of unfinished requests; null: no bound."""
 
     def start(self, rng: np.random.Generator, candidates: Candidates) -> Choose:
         """A chooser with every replica on its ring."""

@@ -24,8 +24,11 @@ class SloAware:
     knows_caches: ClassVar[bool] = True
 
     ttft: Annotated[Seconds, Field(gt=0)]
+    """Target of the time to the first token. E.g. `500ms`."""
     tpot: Annotated[Seconds, Field(gt=0)]
+    """Target of the time per output token. E.g. `50ms`."""
     headroom: Literal["most", "least"] = "most"
+    """Of the replicas that meet the targets, the one with the most room or the least."""
 
     def start(self, rng: np.random.Generator, candidates: Candidates) -> Choose:
         """A chooser that predicts for every replica."""

@@ -27,11 +27,17 @@ class WeightedScore:
     """
 
     prefix: Weight = 3.0
+    """Weight of the share of the prompt that is cached."""
     queue: Weight = 2.0
+    """Weight of a short queue."""
     kv_use: Weight = 2.0
+    """Weight of free KV memory."""
     prefixes: Literal["exact", "approximate"] = "approximate"
+    """Told by the engines what they keep, or remembered by the router."""
     block_tokens: Annotated[int, Field(ge=1)] = 16
+    """Tokens in one block of the router's index."""
     capacity_blocks: Annotated[int, Field(ge=1)] = 31_250
+    """Blocks that the index remembers for each replica."""
     max_blocks: Annotated[int, Field(ge=1)] = 256
     """Blocks of a prompt that the approximate index looks at."""
 

@@ -21,8 +21,11 @@ class Concurrency:
     """
 
     target: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    """Requests in flight wanted for each replica. E.g. `32`."""
     window: Seconds = 60.0
+    """What is seen is the mean over the last so long."""
     tolerance: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Nothing changes while the ratio to the target is within 1 ± this."""
 
     def start(self, known: Knowledge) -> Decide:
         """A decider that remembers the window."""

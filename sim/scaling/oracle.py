@@ -22,8 +22,11 @@ class Oracle:
     """
 
     requests_per_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """What one replica carries within the SLO, in requests. E.g. `8`."""
     output_tokens_per_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """The same in output tokens. E.g. `2000`."""
     window: Annotated[Seconds, Field(gt=0)] = 60.0
+    """Replicas are chosen for stretches of this length."""
 
     def __post_init__(self) -> None:
         if (self.requests_per_s is None) == (self.output_tokens_per_s is None):

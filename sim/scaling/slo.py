@@ -21,8 +21,11 @@ class Slo:
     """
 
     attainment: Annotated[float, Field(gt=0, le=1)] = 0.95
+    """Share of first tokens and answers that should meet their target."""
     step: Annotated[float, Field(gt=0, le=10)] = 0.25
+    """Share of the replicas that is added at once."""
     headroom: Annotated[float, Field(gt=0, le=1)] = 0.75
+    """One goes when as many would have met targets of so many times these."""
 
     def start(self, known: Knowledge) -> Decide:
         """A decider without memory."""

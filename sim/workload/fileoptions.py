@@ -24,24 +24,26 @@ class Signs(NamedTuple):
 class FileOptions:
     """Options of every file of requests, with times or without.
 
-    path: the file, plain or .gz, relative to the scenario's folder. offset, limit: leave out the first
-    `offset` requests (of a file of conversations: conversations) and keep at most `limit`. on_bad_row: stop
-    with an error that names the row, or `skip` it and count it. empty_outputs: a request whose output has 0
-    tokens is a bad row (`bad`), is left out and counted (`drop`), or writes 1 token (`one`).
-    max_prompt_tokens: what a longer prompt becomes is said by long_prompts: `drop`, `cut_right` (its first
-    max_prompt_tokens stay, and what they share) or `cut_left` (its last stay, as with vLLM's
-    truncate_prompt_tokens); all are counted. Without it, the engine rejects what exceeds its context.
+    `long_prompts: cut_right` keeps a prompt's first max_prompt_tokens, and what they share, `cut_left` its last, as
+    vLLM's truncate_prompt_tokens does. Without max_prompt_tokens the engine rejects what exceeds its context.
     """
 
     signs: ClassVar[Signs | None] = None
 
     path: str
+    """The file, plain or .gz, relative to the scenario's folder. E.g. `traces/monday.csv.gz`."""
     offset: Annotated[int, Field(ge=0)] = 0
+    """Leave out the first so many requests (of a file of conversations: conversations)."""
     limit: Count | None = None
+    """Keep at most so many requests (of a file of conversations: conversations). E.g. `5000`."""
     on_bad_row: Literal["error", "skip"] = "error"
+    """Stop with an error that names the row, or skip it and count it."""
     empty_outputs: Literal["bad", "drop", "one"] = "bad"
+    """A request whose output has 0 tokens: a bad row, left out and counted, or given one token."""
     max_prompt_tokens: Tokens | None = None
+    """Longest prompt, in tokens; `long_prompts` says what a longer one becomes. E.g. `8192`."""
     long_prompts: Literal["drop", "cut_left", "cut_right"] = "drop"
+    """Leave prompts that are too long out, or keep their last or their first tokens; all are counted."""
 
     def too_long(self, prompt_tokens: Floats | Ints) -> Bools:
         """True where a prompt is longer than it may be."""

@@ -44,37 +44,50 @@ class Workload(BaseModel):
     lengths are what each turn adds to its prompt; prefix, priorities and tenants are drawn for each session.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     trace: Annotated[Any, Choice("sim.workload.traces")] | None = None
+    """A file of requests, by its format. E.g. `{csv: {path: monday.csv}}`."""
     arrivals: Annotated[Any, Choice("sim.workload.arrivals")] | None = None
+    """A process that makes requests. E.g. `{poisson: {rate_per_s: 12}}`."""
     prompt_tokens: Annotated[Any, Choice("sim.workload.lengths")] | None = None
+    """Lengths of the prompts. E.g. `{lognormal: {mean: 800, p99: 4000}}`."""
     output_tokens: Annotated[Any, Choice("sim.workload.lengths")] | None = None
+    """Lengths of the outputs. E.g. `{lognormal: {mean: 200, p99: 800}}`."""
     lengths: Annotated[Any, Choice("sim.workload.pairs")] | None = None
+    """Prompt and output drawn together, instead of apart. E.g. `{empirical: {path: lengths.csv}}`."""
     requests: Annotated[int, Field(ge=1, le=MAX_REQUESTS)] | None = None
+    """How many requests arrive. E.g. `5000`."""
     duration: Annotated[Seconds, Field(gt=0)] | None = None
+    """No more requests arrive after this time. E.g. `1h`."""
     sessions: Annotated[int, Field(ge=1, le=MAX_REQUESTS)] | None = None
+    """With `multi_turn`, how many sessions arrive. E.g. `500`."""
     multi_turn: Annotated[Any, Choice("sim.workload.multi_turn")] | None = None
-    """Sessions whose every turn waits for the answer before and repeats what was said; default: single requests."""
+    """Sessions whose every turn waits for the answer before and repeats what was said; default: single requests. E.g.
+    `{chat: {turns: {uniform: {low: 2, high: 8}}, think_time: {exponential: {mean: 20s}}}}`."""
     prefix: Annotated[Any, Choice("sim.workload.prefixes")] | None = None
+    """What prompts have in common; default: nothing. E.g. `{shared_prefix: {groups: 10, shared_tokens: 1024}}`."""
     priorities: Annotated[dict[int, Positive], Field(min_length=1)] | None = None
-    """Priority value -> weight; lower values are more urgent."""
+    """Priority value -> weight; lower values are more urgent. E.g. `{0: 1, 1: 9}`."""
     tenants: Annotated[dict[str, Positive], Field(min_length=1)] | None = None
-    """Tenant -> weight: whose request each one is."""
+    """Tenant -> weight: whose request each one is. E.g. `{web: 3, batch: 1}`."""
     patience: Annotated[Any, Choice("sim.workload.patience")] | None = None
-    """When clients cancel their requests; default: never."""
+    """When clients cancel their requests; default: never. E.g. `{exponential: {mean: 20s}}`."""
     adapters: Annotated[Any, Choice("sim.workload.adapters")] | None = None
-    """Which LoRA adapter each request (each session) wants, of a trace too; default: the trace's, or none."""
+    """Which LoRA adapter each request (each session) wants, of a trace too; default: the trace's, or none. E.g.
+    `{zipf: {count: 32}}`."""
     n: Annotated[int, Field(ge=1, le=1000)] = 1
-    """Answers to each prompt (OpenAI's and vLLM's n): requests that share their prompt's KV blocks."""
+    """Answers to each prompt (OpenAI's and vLLM's n): requests that share their prompt's KV blocks. E.g. `4`."""
     beam_width: Annotated[int, Field(ge=1, le=1000)] = 1
-    """Beams of a search for each answer, as vLLM does it: rounds of one-token requests; 1: no search."""
+    """Beams of a search for each answer, as vLLM does it: rounds of one-token requests; 1: no search. E.g. `4`."""
     prediction_error: NonNegative = 0.0
-    """How wrong schedulers guess output lengths: the standard deviation of ln(guess / truth); 0: they know."""
+    """How wrong schedulers guess output lengths: the standard deviation of ln(guess / truth); 0: they know. E.g.
+    `0.5`."""
     mix: Annotated[dict[str, "Workload"], Field(min_length=1)] | None = None
-    """Several workloads at once, and nothing beside them but load:; the requests of each are a tenant's of its name."""
+    """Several workloads at once, and nothing beside them but load:; the requests of each are a tenant's of its name.
+    E.g. `{chat: {trace: {csv: {path: chat.csv}}}, batch: {trace: {csv: {path: batch.csv}}}}`."""
     load: Positive = 1.0
-    """Everything arrives so many times as fast; `servecast capacity` turns this knob."""
+    """Everything arrives so many times as fast; `servecast capacity` turns this knob. E.g. `2.0`."""
 
     @model_validator(mode="after")
     def _one_whole_story(self) -> Self:

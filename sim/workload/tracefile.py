@@ -32,23 +32,25 @@ _SKIP_HINT = "mend the row, or set on_bad_row: skip"
 class TraceOptions(FileOptions):
     """Options of every trace format with arrival times, besides those of every file.
 
-    start, duration: keep the requests that arrive in [start, start + duration) of the trace's own time.
-    offset, limit: of those, leave out the first `offset` and keep at most `limit`. Kept times count from
-    `start`, or from the first kept request when there is an offset. speedup: divide arrival times by it; or
-    rate_per_s: scale them so that the mean rate, (n - 1) / (last - first), is this. jitter: for times
-    recorded on a coarse grid: let each request arrive evenly spread over this long after its (scaled) time;
-    `grid`: as long as the grid that the times are found to sit on. wait: send the later requests of a session after
-    the answer before, and the pause that the file tells, or else a drawn `think_time`; speedup and rate_per_s then
-    move sessions only.
+    offset and limit count requests that arrive in [start, start + duration). Kept times count from `start`, or from the
+    first kept request when there is an offset. The mean rate is (n - 1) / (last - first). speedup and rate_per_s move
+    sessions only where turns `wait`.
     """
 
     start: Seconds = 0.0
+    """Leave out what arrives before this time of the trace. E.g. `10min`."""
     duration: Annotated[Seconds, Field(gt=0)] | None = None
+    """Keep what arrives within this long after `start`. E.g. `1h`."""
     speedup: Positive = 1.0
+    """Divide arrival times by this. E.g. `2.0`."""
     rate_per_s: Rate | None = None
+    """Scale arrival times to this mean rate, in requests per second; instead of `speedup`. E.g. `12`."""
     jitter: Literal["grid"] | Seconds | None = None
+    """Spread arrivals evenly over so long after their time; `grid`: as long as the grid that they sit on."""
     wait: bool = False
+    """Send the later requests of a session after the answer before, instead of at their recorded time."""
     think_time: Annotated[Any, Choice("sim.workload.times")] | None = None
+    """With `wait`, the pause before the next request of a session where the file tells none."""
 
     def __post_init__(self) -> None:
         if self.rate_per_s is not None and self.speedup != 1.0:

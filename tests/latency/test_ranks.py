@@ -10,7 +10,7 @@ from sim.alltoall.deepep_high_throughput import DeepepHighThroughput
 from sim.alltoall.deepep_low_latency import DeepepLowLatency, one_way_s
 from sim.expertload.uniform import Uniform
 from sim.latency import EngineTiming, TimerContext
-from sim.latency.exchange import Exchange
+from sim.latency.handover import Exchange
 from sim.latency.profile import Profile
 from sim.latency.ranks import RanksTimer
 from sim.models.experts import ExpertShards

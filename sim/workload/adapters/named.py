@@ -15,6 +15,7 @@ class Named:
     """Adapters by name, each with its weight: {sql: 3, legal: 1}."""
 
     weights: Annotated[dict[str, Positive], Field(min_length=1)]
+    """Adapter -> weight. E.g. `{sql: 3, legal: 1}`."""
     base_share: Share = 0.0
     """Share of the requests that want the model without an adapter."""
 

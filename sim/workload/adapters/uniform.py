@@ -14,6 +14,7 @@ class Uniform:
     """`count` adapters a0, a1, ..., each as likely as the other."""
 
     count: Count
+    """How many adapters there are. E.g. `32`."""
     base_share: Share = 0.0
     """Share of the requests that want the model without an adapter."""
 

@@ -14,7 +14,9 @@ class Zipf:
     """`count` adapters a0, a1, ..., of which the k-th is asked for with weight 1 / k**skew."""
 
     count: Count
+    """How many adapters there are. E.g. `32`."""
     skew: NonNegative = 1.0
+    """The k-th adapter has the weight k ** -skew; 0: all alike."""
     base_share: Share = 0.0
     """Share of the requests that want the model without an adapter."""
 

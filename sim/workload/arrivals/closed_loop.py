@@ -19,8 +19,11 @@ class ClosedLoop:
     """
 
     users: Count
+    """How many send requests. E.g. `64`."""
     think_s: Seconds = 0.0
+    """From an answer to the user's next request. E.g. `2s`."""
     think: Literal["fixed", "exponential"] = "fixed"
+    """Always that long, or exponential with that mean."""
 
     def think_times(self, rng: np.random.Generator, count: int) -> Floats:
         """f8[count]: seconds between the previous answer and each request."""

@@ -17,6 +17,7 @@ class Constant:
     """
 
     rate_per_s: Rate
+    """Requests per second. E.g. `12`."""
 
     def times(self, rng: np.random.Generator, count: int | None = None, duration_s: float | None = None) -> Floats:
         """Arrival times i / rate_per_s; draws nothing from `rng`. 60 s at 1 per second are 60 requests."""

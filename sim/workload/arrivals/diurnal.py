@@ -23,9 +23,13 @@ class Diurnal:
     """
 
     mean_rate_per_s: Rate
+    """Requests per second in the mean of a period. E.g. `12`."""
     amplitude: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Of the swing, as a share of the mean."""
     period_s: Annotated[Seconds, Field(gt=0)] = 86400.0
+    """From peak to peak. E.g. `24h`."""
     phase_s: Seconds = 0.0
+    """How far into the period the run starts. E.g. `6h`."""
 
     def area(self, until_s: Floats) -> Floats:
         """Expected arrivals in [0, until_s], divided by the mean rate (so in seconds)."""

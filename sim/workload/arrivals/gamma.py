@@ -21,7 +21,9 @@ class Gamma:
     """
 
     rate_per_s: Rate
+    """Requests per second. E.g. `12`."""
     cv: Annotated[float, Field(ge=0.001, le=100)]
+    """Coefficient of variation of the gaps; 1 is Poisson, more is burstier. E.g. `2.5`."""
 
     def times(self, rng: np.random.Generator, count: int | None = None, duration_s: float | None = None) -> Floats:
         """Sorted arrival times in seconds."""

@@ -23,10 +23,15 @@ class OnOff:
     """
 
     burst_rate_per_s: Rate
+    """Requests per second in a burst. E.g. `50`."""
     burst_s: Annotated[Seconds, Field(gt=0)]
+    """How long a burst lasts. E.g. `10s`."""
     idle_s: Annotated[Seconds, Field(gt=0)]
+    """How long the time between bursts lasts. E.g. `1min`."""
     idle_rate_per_s: RateOrZero = 0.0
+    """Requests per second between bursts. E.g. `2`."""
     phases: Literal["exponential", "fixed"] = "exponential"
+    """Whether these times are means of exponential ones, or fixed."""
 
     def curve(self, rng: np.random.Generator, until_s: float, until_area: float) -> RateCurve:
         """The rate over time, with enough phases to reach the time or the expected arrivals."""

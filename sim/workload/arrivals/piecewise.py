@@ -23,7 +23,9 @@ class Piecewise:
     """
 
     rates: tuple[tuple[Seconds, RateOrZero], ...]
+    """Points [start, requests per second]. E.g. `[[0s, 5], [10min, 20]]`."""
     interpolate: Literal["step", "linear"] = "step"
+    """Keep a rate until the next point, or go to it in a straight line."""
 
     def __post_init__(self) -> None:
         starts = [start for start, _ in self.rates]

@@ -18,6 +18,7 @@ class Poisson:
     """
 
     rate_per_s: Rate
+    """Requests per second. E.g. `12`."""
 
     def times(self, rng: np.random.Generator, count: int | None = None, duration_s: float | None = None) -> Floats:
         """Sorted arrival times in seconds."""

@@ -17,7 +17,9 @@ class Empirical:
     """
 
     path: str
+    """A CSV or JSON lines file, plain or .gz. E.g. `lengths.csv`."""
     column: str
+    """Its column of lengths. E.g. `prompt_tokens`."""
 
     def draw(self, rng: np.random.Generator, count: int) -> Ints:
         """i8[count] of tokens. Raises TraceError naming the row of the file that is no length."""

@@ -16,7 +16,9 @@ class Exponential:
     """
 
     mean: Tokens
+    """Mean length, in tokens. E.g. `200`."""
     max: Tokens = MAX_TOKENS
+    """Longer ones are cut to this. E.g. `4096`."""
 
     def __post_init__(self) -> None:
         if self.max < self.mean / 20:

@@ -13,6 +13,7 @@ class Fixed:
     """Always `tokens` tokens."""
 
     tokens: Tokens
+    """The length. E.g. `512`."""
 
     def draw(self, rng: np.random.Generator, count: int) -> Ints:
         """i8[count]; draws nothing from `rng`."""

@@ -20,9 +20,13 @@ class Lognormal:
     """
 
     mean: Tokens
+    """Mean length, in tokens. E.g. `800`."""
     p99: Tokens
+    """99th percentile, in tokens. E.g. `4000`."""
     min: Tokens = 1
+    """Shorter ones are raised to this."""
     max: Tokens = MAX_TOKENS
+    """Longer ones are cut to this. E.g. `32768`."""
 
     def __post_init__(self) -> None:
         solve(self.mean, self.p99)

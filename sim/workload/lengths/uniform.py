@@ -13,7 +13,9 @@ class Uniform:
     """Every whole number from `low` to `high`, both included, equally likely."""
 
     low: Tokens
+    """Shortest length, in tokens. E.g. `100`."""
     high: Tokens
+    """Longest length, in tokens. E.g. `500`."""
 
     def __post_init__(self) -> None:
         if self.high < self.low:

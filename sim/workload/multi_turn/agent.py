@@ -22,11 +22,17 @@ class Agent:
     """
 
     turns: Annotated[Any, Choice("sim.workload.lengths")]
+    """Calls of one loop. E.g. `{uniform: {low: 3, high: 12}}`."""
     tool_time: Annotated[Any, Choice("sim.workload.times")]
+    """Time that the tools run between an answer and the next call. E.g. `{exponential: {mean: 3s}}`."""
     fan_out: Annotated[Any, Choice("sim.workload.lengths")] | None = None
+    """Requests side by side in a wide turn; default: one. E.g. `{fixed: {tokens: 3}}`."""
     fan_out_share: Share = 1.0
+    """Part of the turns between the first and the last that are wide."""
     opening_tokens: Annotated[Any, Choice("sim.workload.lengths")] | None = None
+    """What stands before the first prompt, such as descriptions of tools. E.g. `{fixed: {tokens: 2000}}`."""
     max_context_tokens: Tokens | None = None
+    """A loop ends before prompt and answer would exceed this. E.g. `32768`."""
 
     def plan(self, streams: Streams, sessions: int) -> Plan:
         """One request a turn, or several side by side."""

@@ -19,9 +19,13 @@ class Chat:
     """
 
     turns: Annotated[Any, Choice("sim.workload.lengths")]
+    """Prompts of one conversation. E.g. `{uniform: {low: 2, high: 8}}`."""
     think_time: Annotated[Any, Choice("sim.workload.times")]
+    """From an answer to the next prompt. E.g. `{exponential: {mean: 20s}}`."""
     opening_tokens: Annotated[Any, Choice("sim.workload.lengths")] | None = None
+    """What stands before the first prompt, such as a document. E.g. `{fixed: {tokens: 4000}}`."""
     max_context_tokens: Tokens | None = None
+    """A conversation ends before prompt and answer would exceed this. E.g. `32768`."""
 
     def plan(self, streams: Streams, sessions: int) -> Plan:
         """One request a turn."""

@@ -16,8 +16,11 @@ class Empirical:
     """
 
     path: str
+    """A CSV or JSON lines file, plain or .gz. E.g. `lengths.csv`."""
     prompt_column: str = "prompt_tokens"
+    """Its column of prompt lengths."""
     output_column: str = "output_tokens"
+    """Its column of output lengths."""
 
     def draw_pairs(self, rng: np.random.Generator, count: int) -> tuple[Ints, Ints]:
         """(prompt, output) tokens, i8[count] each. Raises TraceError naming the row that is no length."""

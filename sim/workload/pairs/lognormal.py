@@ -20,12 +20,19 @@ class Lognormal:
     """
 
     prompt_mean: Tokens
+    """Mean of the prompt lengths, in tokens. E.g. `800`."""
     prompt_p99: Tokens
+    """Their 99th percentile. E.g. `4000`."""
     output_mean: Tokens
+    """Mean of the output lengths, in tokens. E.g. `200`."""
     output_p99: Tokens
+    """Their 99th percentile. E.g. `800`."""
     correlation: Annotated[float, Field(ge=-1, le=1)] = 0.0
+    """Of the logarithms of both lengths. E.g. `0.3`."""
     prompt_max: Tokens = MAX_TOKENS
+    """Longer prompts are cut to this. E.g. `32768`."""
     output_max: Tokens = MAX_TOKENS
+    """Longer outputs are cut to this. E.g. `4096`."""
 
     def __post_init__(self) -> None:
         self.halves()

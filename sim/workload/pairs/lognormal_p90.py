@@ -21,10 +21,15 @@ class LognormalP90:
     """
 
     prompt_median: Tokens
+    """Median of the prompt lengths, in tokens. E.g. `1730`."""
     prompt_p90: Tokens
+    """Their 90th percentile. E.g. `5696`."""
     output_median: Tokens
+    """Median of the output lengths, in tokens. E.g. `415`."""
     output_p90: Tokens
+    """Their 90th percentile. E.g. `834`."""
     total_max: Tokens = MAX_TOKENS
+    """Pairs that are longer together are drawn again. E.g. `8192`."""
 
     def __post_init__(self) -> None:
         for name in ("prompt", "output"):

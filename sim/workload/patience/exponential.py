@@ -16,7 +16,9 @@ class Exponential:
     """A `share` of the requests is cancelled after an exponential time, unless the whole answer is there."""
 
     mean: Annotated[Seconds, Field(gt=0)]
+    """Mean time until the client gives up. E.g. `20s`."""
     share: Share = 1.0
+    """Part of the requests that may be cancelled."""
 
     def draw(self, rng: np.random.Generator, count: int) -> GiveUp:
         """When each client gives up."""

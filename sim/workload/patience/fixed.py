@@ -16,7 +16,9 @@ class Fixed:
     """A `share` of the requests is cancelled `after` that time, unless the whole answer is there."""
 
     after: Annotated[Seconds, Field(gt=0)]
+    """Time until the client gives up. E.g. `30s`."""
     share: Share = 1.0
+    """Part of the requests that may be cancelled."""
 
     def draw(self, rng: np.random.Generator, count: int) -> GiveUp:
         """When each client gives up."""

@@ -19,7 +19,9 @@ class StopsReading:
     """
 
     tokens: Annotated[Any, Choice("sim.workload.lengths")]
+    """The output token with which the client leaves: a drawn length. E.g. `{fixed: {tokens: 100}}`."""
     share: Share = 1.0
+    """Part of the requests that may be cancelled."""
 
     def draw(self, rng: np.random.Generator, count: int) -> GiveUp:
         """When each client gives up."""

@@ -18,7 +18,9 @@ class RepeatedPrompts:
     """
 
     prompts: Count
+    """How many distinct prompts there are. E.g. `1000`."""
     skew: NonNegative = 0.0
+    """The k-th prompt has the weight k ** -skew; 0: all alike. E.g. `1.0`."""
 
     def share(self, rng: np.random.Generator, prompt_tokens: Ints) -> Named:
         """Prompts replaced by those of the pool, with their segments."""

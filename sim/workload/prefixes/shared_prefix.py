@@ -18,8 +18,11 @@ class SharedPrefix:
     """
 
     groups: Count
+    """How many distinct prefixes there are. E.g. `10`."""
     shared_tokens: Tokens
+    """How long each prefix is. E.g. `1024`."""
     skew: NonNegative = 0.0
+    """The k-th prefix has the weight k ** -skew; 0: all alike. E.g. `1.0`."""
 
     def share(self, rng: np.random.Generator, prompt_tokens: Ints) -> Named:
         """Prompts longer by `shared_tokens`, with their segments."""

@@ -13,6 +13,7 @@ class Exponential:
     """Exponential with the given mean."""
 
     mean: Seconds
+    """Mean time. E.g. `20s`."""
 
     def draw(self, rng: np.random.Generator, count: int) -> Floats:
         """f8[count] of seconds."""

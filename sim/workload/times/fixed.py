@@ -13,6 +13,7 @@ class Fixed:
     """Always `time`."""
 
     time: Seconds
+    """The time. E.g. `5s`."""
 
     def draw(self, rng: np.random.Generator, count: int) -> Floats:
         """f8[count] of seconds; draws nothing from `rng`."""

@@ -19,8 +19,11 @@ class Lognormal:
     """Log-normal with the given median and 99th percentile; times above `max` are set to it."""
 
     median: _Time
+    """Median time. E.g. `8s`."""
     p99: _Time
+    """99th percentile. E.g. `2min`."""
     max: _Time = 366 * 86400.0
+    """Longer ones are cut to this. E.g. `10min`."""
 
     def __post_init__(self) -> None:
         if self.p99 < self.median:

@@ -13,7 +13,9 @@ class Uniform:
     """Any time from `low` to `high`, equally likely."""
 
     low: Seconds
+    """Shortest time. E.g. `1s`."""
     high: Seconds
+    """Longest time. E.g. `30s`."""
 
     def __post_init__(self) -> None:
         if self.high < self.low:

@@ -25,7 +25,10 @@ class Aiperf(Mooncake):
     signs: ClassVar[Signs | None] = Signs("json", frozenset({"timestamp", "text_input"}))
 
     tokenizer: str | None = None
+    """Counts the tokens of texts: tiktoken:NAME, a tokenizer.json, or module:function; default: an estimate. E.g.
+    `tiktoken:cl100k_base`."""
     chars_per_token: Positive = CHARS_PER_TOKEN
+    """The estimate, where there is no tokenizer."""
 
     def read(self) -> RequestTable:
         """The requests. Raises TraceError naming file, line and key of a row that cannot be used."""

@@ -28,6 +28,7 @@ class Bailian(TraceOptions):
     signs: ClassVar[Signs | None] = Signs("json", frozenset({"timestamp", "input_length", "chat_id"}))
 
     type: str | None = None
+    """Keep one kind of request: text, search, image, file, ... E.g. `text`."""
 
     def read(self) -> RequestTable:
         """The requests. Raises TraceError naming file, line and key of a row that cannot be used."""

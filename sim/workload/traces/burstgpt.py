@@ -28,8 +28,11 @@ class Burstgpt(TraceOptions):
     signs: ClassVar[Signs | None] = _COLUMNS.signs("csv")
 
     empty_outputs: Literal["bad", "drop", "one"] = "drop"
+    """Failed requests have 0 tokens: left out and counted, a bad row, or given one token."""
     model: str | None = None
+    """Keep the requests of one model. E.g. `ChatGPT`."""
     log_type: str | None = None
+    """Keep one kind of log. E.g. `Conversation log`."""
 
     def read(self) -> RequestTable:
         """The requests. Raises TraceError naming file, line and column of a row that cannot be used."""

@@ -31,6 +31,7 @@ class Jsonl(TraceOptions):
     signs: ClassVar[Signs | None] = Columns().signs("json")
 
     block_size: Tokens | None = None
+    """Tokens that one block hash stands for. E.g. `16`."""
 
     def read(self) -> RequestTable:
         """The requests. Raises TraceError naming file, line and key of a row that cannot be used."""

@@ -31,6 +31,7 @@ class Llmservingsim(TraceOptions):
     signs: ClassVar[Signs | None] = _COLUMNS.signs("json")
 
     block_size: Tokens = 16
+    """Prompts share what their token ids share, in whole blocks of so many tokens."""
 
     def read(self) -> RequestTable:
         """The requests. Raises TraceError naming file, line and key of a row that cannot be used."""

@@ -15,6 +15,7 @@ class Measured:
     """
 
     path: str
+    """The file, plain or .gz. E.g. `requests.csv`."""
 
     def read(self) -> RequestTable:
         """The requests. Raises TraceError naming file, row and column of what cannot be used."""

@@ -31,8 +31,11 @@ class Mooncake(TraceOptions):
     signs: ClassVar[Signs | None] = Signs("json", frozenset({"timestamp", "input_length"}))
 
     block_size: Tokens = 512
+    """Tokens that one hash id stands for."""
     timestamp_unit: Literal["ms", "s"] = "ms"
+    """What timestamps count."""
     output_tokens: Tokens | None = None
+    """Answer length of rows that tell none. E.g. `256`."""
 
     def read(self) -> RequestTable:
         """The requests. Raises TraceError naming file, line and key of a row that cannot be used."""

@@ -35,12 +35,20 @@ class Sharegpt(FileOptions):
     signs: ClassVar[Signs | None] = Signs("json", frozenset({"conversations"}))
 
     turns: Literal["first", "all"] = "first"
+    """The first two messages of a conversation, as `vllm bench serve` takes them, or all its turns."""
     turn_gap: Annotated[Seconds, Field(gt=0)] | None = None
+    """With `turns: all`, time between two requests of a conversation, or with `wait` after an answer. E.g. `30s`."""
     wait: bool = False
+    """Send a turn after the answer before."""
     min_tokens: Annotated[int, Field(ge=1)] = 4
+    """With `turns: first`, pass over pairs with a shorter side."""
     max_total_tokens: Tokens = 2048
+    """With `turns: first`, pass over pairs that are longer together."""
     tokenizer: str | None = None
+    """Counts the tokens of texts: tiktoken:NAME, a tokenizer.json, or module:function; default: an estimate. E.g.
+    `tiktoken:cl100k_base`."""
     chars_per_token: Positive = CHARS_PER_TOKEN
+    """The estimate, where there is no tokenizer."""
 
     def __post_init__(self) -> None:
         if self.turns == "all" and self.turn_gap is None:

@@ -26,8 +26,12 @@ class VllmCustom(FileOptions):
     signs: ClassVar[Signs | None] = Signs("json", frozenset({"prompt"}))
 
     tokenizer: str | None = None
+    """Counts the tokens of texts: tiktoken:NAME, a tokenizer.json, or module:function; default: an estimate. E.g.
+    `tiktoken:cl100k_base`."""
     chars_per_token: Positive = CHARS_PER_TOKEN
+    """The estimate, where there is no tokenizer."""
     output_tokens: Tokens = 256
+    """Answer length of rows that tell none."""
 
     def read_sessions(self) -> Sessions:
         """Every row as a session of one request. Raises TraceError naming file, line and key."""

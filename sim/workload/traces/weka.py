@@ -35,7 +35,9 @@ class Weka(FileOptions):
     signs: ClassVar[Signs | None] = Signs("json", frozenset({"block_size", "requests", "hash_id_scope"}))
 
     empty_outputs: Literal["bad", "drop", "one"] = "drop"
+    """A request whose output has 0 tokens: left out and counted, a bad row, or given one token."""
     wait: bool = False
+    """Send a turn after the answer before, instead of at its recorded time."""
 
     def read_sessions(self) -> Sessions:
         """The sessions, by file name. Raises TraceError naming file, call and value that cannot be used."""
