@@ -15,8 +15,8 @@ from typing import Any
 import yaml
 
 _EXAMPLE = re.compile(r"E\.g\. `([^`]+)`")
-_NOTHING = (None, [], {}, ())
-_OF_KIND = {"integer": 8, "number": 0.5, "boolean": True, "string": "name", "array": [1], "object": {}}
+_NOTHING: tuple[Any, ...] = (None, [], {}, ())
+_OF_KIND: dict[str, Any] = {"integer": 8, "number": 0.5, "boolean": True, "string": "name", "array": [1], "object": {}}
 
 
 def field_docs(cls: type) -> dict[str, str]:
