@@ -11,7 +11,6 @@ import numpy as np
 
 from sim.cluster.simulate import simulate
 from sim.errors import ScenarioError
-from sim.handover import handover_rules
 from sim.kvcache.capacity import HybridMemorySplit
 from sim.latency.curves import Curves
 from sim.metrics import Columns, RunContext, Slo, saturation, summarize
@@ -23,8 +22,9 @@ from sim.models.work import Windowed, flops_and_bytes
 from sim.provenance import versions
 from sim.record import Record
 from sim.resolve import Cluster, Setup, resolve_cluster
+from sim.resolve.handover import handover_rules
 from sim.scenario import Scenario
-from sim.scenario import Slo as Targets
+from sim.sections import Slo as Targets
 from sim.windowed_record import COLUMNS as WINDOW_COLUMNS
 from sim.workload.table import RequestTable
 

@@ -10,7 +10,8 @@ import yaml
 import sim
 from sim import document, layering, preset
 from sim.errors import ScenarioError
-from sim.scenario import Engine, Scenario, json_schema, load
+from sim.scenario import Scenario, json_schema, load
+from sim.sections import Engine
 
 GOOD = """\
 # A comment

@@ -21,7 +21,7 @@ from sim.models import Model
 from sim.models.experts import ExpertShards
 from sim.models.stages import split_stages
 from sim.placement import check_group, check_groups, load_network, place
-from sim.scenario import Cluster, Engine, Placement
+from sim.sections import Cluster, Engine, Placement
 
 
 def placed(cluster: Placement, profile: Profile, network_file: Callable[[str], str | Path]) -> Profile:

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from sim.choice import Choice
 from sim.quantity import Seconds
 from sim.scaling import Scaling
-from sim.section import Count, Section
+from sim.sections.section import Count, Section
 
 
 class Autoscaling(Section):

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from sim.quantity import Bytes, Seconds
-from sim.section import Count, Section
+from sim.sections.section import Count, Section
 
 
 class Speculative(Section):

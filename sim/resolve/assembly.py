@@ -8,7 +8,7 @@ from sim.engine import Engine, EngineLimits
 from sim.kvcache.paged import Paged
 from sim.kvcache.protocol import KVCacheChoice
 from sim.models import Model
-from sim.scenario import Engine as Section
+from sim.sections import Engine as Section
 from sim.speculating import Speculation, SpeculativeEngine
 from sim.streams import stream
 from sim.windowed import WindowedEngine, WindowedSpeculativeEngine

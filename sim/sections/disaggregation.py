@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from sim.choice import Choice
-from sim.section import Section
+from sim.sections.section import Section
 
 Role = Literal["", "prefill", "decode"]
 

@@ -7,13 +7,13 @@ from typing import Any
 from sim import choice
 from sim.adapterslots import AdapterRoom
 from sim.cluster.adapter_costs import AdapterCosts
-from sim.engineparts import Lora
 from sim.errors import ScenarioError
 from sim.hardware import Profile
 from sim.latency import StepTimer
 from sim.models import Model
 from sim.models.lora import adapter_bytes
 from sim.policies import QueueOrdering
+from sim.sections.engineparts import Lora
 
 
 def slots_bytes(lora: Lora | None, model: Model, tensor_parallel: int) -> int:

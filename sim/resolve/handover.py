@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from sim.cluster.handover import AfterPrefill, HandoverRules, LayerWise
 from sim.cluster.outlet import outlet
 from sim.cluster.pool import Pool
-from sim.disaggregation import Disaggregation, Role
 from sim.errors import ScenarioError
 from sim.kvcache.capacity import HybridMemorySplit
 from sim.latency.collectives import island_of
+from sim.sections.disaggregation import Disaggregation, Role
 
 if TYPE_CHECKING:
     from sim.resolve import Setup

@@ -5,7 +5,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from sim.quantity import Bytes, Seconds
-from sim.section import Section
+from sim.sections.section import Section
 
 _PARTS = ("start", "weights_bytes_per_s", "warm_up")
 
