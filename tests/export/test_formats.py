@@ -1,0 +1,240 @@
+"""Files of other tools: `vllm bench serve`'s result, Prometheus text, Parquet for pandas and Polars."""
+
+import json
+import math
+import re
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import sim
+from sim.export.gaps import step_ends, token_gaps
+from sim.export.prometheus import one_two_five, series, snapshot
+from sim.export.saved import SavedRun, saved_run
+from sim.export.vllm_bench import bench_result
+from sim.insight.validation import validate
+from sim.workload.measured.read import read_measured
+from tests.commands import servecast
+from tests.export import results
+
+FIELDS = """
+date endpoint_type backend label model_id tokenizer_id num_prompts request_rate burstiness max_concurrency duration
+completed failed total_input_tokens total_output_tokens request_throughput request_goodput output_throughput
+total_token_throughput input_lens output_lens ttfts itls latencies start_times queue_times generated_texts errors
+max_output_tokens_per_s max_concurrent_requests rtfx mean_ttft_ms median_ttft_ms std_ttft_ms p99_ttft_ms mean_tpot_ms
+median_tpot_ms std_tpot_ms p99_tpot_ms mean_itl_ms median_itl_ms std_itl_ms p99_itl_ms mean_e2el_ms p99_e2el_ms
+""".split()  # noqa: SIM905
+"""What `vllm bench serve --save-result --save-detailed` writes (vllm/benchmarks/serve.py), in that order."""
+
+
+@pytest.fixture(scope="module")
+def run() -> SavedRun:
+    return saved_run(results.run())
+
+
+@pytest.fixture(scope="module")
+def hard() -> SavedRun:
+    """Little KV memory: requests are preempted, and one prompt is too long."""
+    overrides = ["engine.num_gpu_blocks_override=300", "engine.max_model_len=2000", "cluster.replicas=1"]
+    return saved_run(sim.run("quickstart", overrides=["workload.trace.csv.limit=200", *overrides]))
+
+
+def test_the_bench_result_has_vllm_s_fields_in_its_order(run: SavedRun) -> None:
+    found, notes = bench_result(run)
+    assert [name for name in found if name in FIELDS] == FIELDS
+    assert notes == []
+    assert {len(value) for value in found.values() if isinstance(value, list)} == {found["num_prompts"]}
+    brief, _ = bench_result(run, detailed=False)
+    assert not any(isinstance(value, list) for value in brief.values())
+
+
+def test_the_lists_come_to_the_statistics_as_vllm_computes_them(run: SavedRun) -> None:
+    found, _ = bench_result(run)
+    gaps = np.concatenate([np.array(one) for one in found["itls"]])
+    tpots = [
+        (e - t) / (n - 1)
+        for e, t, n in zip(found["latencies"], found["ttfts"], found["output_lens"], strict=True)
+        if n > 1
+    ]
+    for name, values in (("ttft", found["ttfts"]), ("e2el", found["latencies"]), ("tpot", tpots)):
+        assert np.mean(values) * 1e3 == pytest.approx(found[f"mean_{name}_ms"], rel=1e-6)
+        assert np.percentile(values, 99) * 1e3 == pytest.approx(found[f"p99_{name}_ms"], rel=1e-6)
+    assert gaps.mean() * 1e3 == pytest.approx(found["mean_itl_ms"], rel=1e-6)
+    for percent in (50, 90, 99):  # the summary's are those of a histogram, 0.2% wide
+        assert np.percentile(gaps, percent) * 1e3 == pytest.approx(found[f"p{percent}_itl_ms"], rel=0.02)
+    assert [len(one) for one in found["itls"]] == [n - 1 for n in found["output_lens"]]
+    assert sum(found["output_lens"]) == found["total_output_tokens"]
+
+
+@pytest.mark.parametrize("name", ["run", "hard"])
+def test_the_reader_of_real_results_reads_it_back(name: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    saved: SavedRun = request.getfixturevalue(name)
+    found, notes = bench_result(saved)
+    path = tmp_path / "bench.json"
+    path.write_text(json.dumps(found))
+    back = read_measured(path)
+    rows = saved.requests
+    finished = (rows["status"] == "finished").to_numpy()
+    assert back.answered.tolist() == finished.tolist()
+    assert back.table.prompt_tokens.tolist() == rows["prompt_tokens"].tolist()
+    assert np.allclose(back.ttft_s[finished], rows["ttft_s"][finished], atol=1e-6)
+    assert np.allclose(back.e2e_s[finished], rows["e2e_s"][finished], atol=1e-5)
+    assert np.allclose(back.table.arrival_s, rows["arrival_s"] - rows["arrival_s"].min(), atol=1e-6)
+    assert bool(notes) == (name == "hard")  # preempted requests' gaps are not known, and that is said
+
+
+def test_a_simulation_validates_itself(run: SavedRun, tmp_path: Path) -> None:
+    path = tmp_path / "bench.json"
+    path.write_text(json.dumps(bench_result(run)[0]))
+    summary = validate("quickstart", path).summary
+    for name in ("ttft", "tpot", "e2e"):
+        for statistic in ("mean", "p99"):
+            assert abs(summary["metrics"][name][statistic]["error"]) < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("arrivals", "told"),
+    [
+        ({"poisson": {"rate_per_s": 4}}, (4, 1.0, None)),
+        ({"gamma": {"rate_per_s": 4, "cv": 2}}, (4, 0.25, None)),  # vLLM's burstiness is the shape, 1 / cv^2
+        ("all_at_once", ("inf", None, None)),
+        ({"closed_loop": {"users": 3}}, ("inf", None, 3)),
+        ({"constant": {"rate_per_s": 2}}, (2, None, None)),
+    ],
+)
+def test_traffic_in_vllm_s_terms(arrivals: object, told: tuple[object, ...]) -> None:
+    said = {
+        "model": "llama-3.1-8b", "cluster": {"gpu": "h100-sxm"},
+        "workload": {
+            "arrivals": arrivals, "prompt_tokens": {"fixed": {"tokens": 50}}, "output_tokens": {"fixed": {"tokens": 3}},
+            "requests": 6,
+        },
+    }  # fmt: skip
+    found, _ = bench_result(saved_run(sim.run(said)))
+    assert (found["request_rate"], found["burstiness"], found["max_concurrency"]) == told
+
+
+def test_gaps_are_those_of_the_steps_between() -> None:
+    """Steps that end at 1, 3 and (three in one row) 4, 5, 6: a request of tokens at 3, 4, 5, 6 but for 0.25 s more."""
+    steps = pd.DataFrame({"replica": 0, "start_s": [0.0, 1.0, 3.0], "end_s": [1.0, 3.0, 6.0], "steps": [1, 1, 3]})
+    assert step_ends(steps).tolist() == [1, 3, 4, 5, 6]
+    rows = pd.DataFrame(
+        {
+            "replica": [0, 0, 0], "first_token_s": [1.25, 3.25, math.nan], "finish_s": [6.25, 6.25, math.nan],
+            "generated_tokens": [5, 3, 0],
+        }
+    )  # fmt: skip
+    gaps, guessed = token_gaps(rows, steps)
+    assert [one.tolist() for one in gaps] == [[2, 1, 1, 1], [1.5, 1.5], []]  # the second missed a step: equal gaps
+    assert guessed == 1
+
+
+_SAMPLE = re.compile(r'([a-zA-Z_:][\w:]*)\{((?:[a-z_]+="(?:[^"\\]|\\.)*",?)+)\} (\S+)(?: (\S+))?')
+
+
+def parsed(text: str) -> tuple[dict[str, str], dict[tuple[str, str], list[tuple[float, float]]]]:
+    """Types by family, and by name and labels the samples: (time, value)."""
+    kinds: dict[str, str] = {}
+    samples: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
+    for line in text.splitlines():
+        if line.startswith("# TYPE "):
+            kinds[line.split()[2]] = line.split()[3]
+        elif not line.startswith("#"):
+            found = _SAMPLE.fullmatch(line)
+            assert found, line
+            samples[found[1], found[2]].append((float(found[4] or "nan"), float(found[3])))
+    return kinds, samples
+
+
+def total(samples: dict[tuple[str, str], list[tuple[float, float]]], name: str, labels: str = "") -> float:
+    return sum(values[-1][1] for (found, told), values in samples.items() if found == name and labels in told)
+
+
+@pytest.mark.parametrize("name", ["run", "hard"])
+def test_counters_and_histograms_are_the_run_s(name: str, request: pytest.FixtureRequest) -> None:
+    saved: SavedRun = request.getfixturevalue(name)
+    kinds, samples = parsed(snapshot(saved))
+    rows, done = saved.requests, saved.requests[saved.requests["status"] == "finished"]
+    assert total(samples, "vllm:generation_tokens_total") == rows["generated_tokens"].sum()
+    assert total(samples, "vllm:prompt_tokens_total") == rows["prompt_tokens"][rows["first_token_s"].notna()].sum()
+    assert total(samples, "vllm:num_preemptions_total") == saved.summary["preemptions"]
+    assert total(samples, "vllm:request_success_total", 'finished_reason="stop"') == len(done)
+    ttft = "vllm:time_to_first_token_seconds"
+    assert total(samples, f"{ttft}_sum") == pytest.approx(rows["ttft_s"].sum())
+    assert total(samples, f"{ttft}_bucket", 'le="0.1"') == (rows["ttft_s"] <= 0.1).sum()
+    assert total(samples, f"{ttft}_bucket", 'le="+Inf"') == total(samples, f"{ttft}_count") == len(done)
+    assert total(samples, "vllm:iteration_tokens_total_count") == saved.summary["engine_steps"]
+    assert total(samples, "vllm:inter_token_latency_seconds_count") == (done["generated_tokens"] - 1).sum()
+    assert total(samples, "vllm:num_requests_running") == total(samples, "vllm:num_requests_waiting") == 0
+    assert kinds["vllm:e2e_request_latency_seconds"] == "histogram"
+
+
+def test_over_time_everything_rises_to_the_end(hard: SavedRun) -> None:
+    text = series(hard, epoch_s=1000.0)
+    assert text.endswith("# EOF\n")
+    kinds, samples = parsed(text)
+    _, last = parsed(snapshot(hard))
+    assert kinds["vllm:prompt_tokens"] == "counter"  # OpenMetrics names the family without _total
+    for (name, labels), points in samples.items():
+        times, values = zip(*points, strict=True)
+        assert len(times) == len(hard.timeline) and list(times) == sorted(set(times)) and times[0] > 1000
+        if kinds.get(name) != "gauge":
+            assert list(values) == sorted(values)
+            assert values[-1] == pytest.approx(last[name, labels][0][1])
+    kv = [value for (name, _), points in samples.items() if name == "vllm:kv_cache_usage_perc" for _, value in points]
+    assert 0.9 < max(kv) <= 1.0
+    waiting = [v for (name, _), points in samples.items() if name == "vllm:num_requests_waiting" for _, v in points]
+    assert max(waiting) > 5 and min(waiting) >= 0
+
+
+def test_sizes_go_by_one_two_five() -> None:
+    assert one_two_five(100) == [1, 2, 5, 10, 20, 50, 100]  # the example in vLLM's source
+
+
+def test_tables_are_plain_for_pandas_and_polars(tmp_path: Path) -> None:
+    results.run().save(tmp_path)
+    for name, frame in (("requests", results.run().requests), ("steps", results.run().steps)):
+        path = tmp_path / f"{name}.parquet"
+        schema = pq.read_schema(path)
+        for field in schema:
+            kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
+            plain = (
+                pa.types.is_integer,
+                pa.types.is_floating,
+                pa.types.is_boolean,
+                pa.types.is_string,
+                _is_large_string,
+            )
+            assert any(is_kind(kind) for is_kind in plain), field
+        assert schema.metadata is None  # no index that only pandas knows
+        back = pd.read_parquet(path)
+        pd.testing.assert_frame_equal(back, frame, check_categorical=False, check_dtype=False)
+
+
+def _is_large_string(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_large_string(kind))
+
+
+def test_polars_reads_them(tmp_path: Path) -> None:
+    polars = pytest.importorskip("polars", reason="polars is not installed: nobody has read the tables with it")
+    results.run().save(tmp_path)
+    found = polars.read_parquet(tmp_path / "requests.parquet")
+    assert found["prompt_tokens"].sum() == results.run().requests["prompt_tokens"].sum()
+
+
+def test_the_verb_writes_each_format(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    results.run().save(tmp_path / "out")
+    for to, begin in (("vllm-bench", '{"date": null'), ("prometheus", "# HELP vllm:"), ("openmetrics", "# TYPE vllm:")):
+        target = tmp_path / to
+        assert servecast(monkeypatch, "export", str(tmp_path / "out"), str(target), "--to", to) == 0
+        assert target.read_text().startswith(begin)
+    assert servecast(monkeypatch, "export", str(tmp_path), str(tmp_path / "x"), "--to", "prometheus") == 2
+    assert "holds no results" in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()
