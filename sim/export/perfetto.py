@@ -17,7 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from sim.errors import ServecastError
-from sim.export.saved import SavedRun
+from sim.export.saved import SavedRun, began_on
 from sim.report.folder import write_whole
 
 Event = dict[str, Any]
@@ -54,7 +54,7 @@ def timeline_events(
     if together > 1:
         notes.append(f"{len(steps):,} rows of steps are drawn as {len(slices):,} slices, up to {together} in one")
     if each > 1:
-        notes.append(f"every {each}th request is drawn, {len(kept):,} of {len(requests):,}")
+        notes.append(f"one request in {each} is drawn, {len(kept):,} of {len(requests):,}")
     if notes:
         notes.append("a shorter part (--start, --duration) or more --events shows more")
     shown = run.timeline[
@@ -141,7 +141,7 @@ def _cluster_counters(timeline: pd.DataFrame) -> Iterator[Event]:
 def _replica(slices: pd.DataFrame, requests: pd.DataFrame) -> Iterator[Event]:
     """Steps and counters of one replica, the queue counted over all its requests."""
     pid = int(slices["replica"].iloc[0]) + 1
-    mine = requests[(requests["replica"] == pid - 1) & requests["scheduled_s"].notna()]
+    mine = requests[(began_on(requests) == pid - 1) & requests["scheduled_s"].notna()]
     starts = slices["start_s"].to_numpy()
     queue = np.searchsorted(np.sort(mine["arrival_s"]), starts, "right")
     queue = queue - np.searchsorted(np.sort(mine["scheduled_s"]), starts, "right")
@@ -173,7 +173,10 @@ def _requests(requests: pd.DataFrame) -> Iterator[Event]:
         args |= {"request": row["id"], "status": str(row["status"]), "tenant": str(row["tenant"])}
         both = {"cat": "request", "id": row["id"], "pid": int(row["replica"]) + 1, "tid": _THREAD}
         yield both | {"ph": "b", "name": "request", "ts": _us(known[0]), "args": args}
-        for name, begin, end in zip(("waiting", "prefill", "decode"), moments[:-1], moments[1:], strict=True):
+        parts = [("waiting", *moments[:2]), ("prefill", *moments[1:3]), ("decode", *moments[2:])]
+        if (taken := row.get("decode_scheduled_s", math.nan)) == taken:
+            parts[2:] = [("KV transfer and wait", moments[2], taken), ("decode", taken, moments[3])]
+        for name, begin, end in parts:
             if begin == begin and end == end:
                 yield both | {"ph": "b", "name": name, "ts": _us(begin)}
                 yield both | {"ph": "e", "name": name, "ts": _us(end)}
@@ -183,24 +186,30 @@ def _requests(requests: pd.DataFrame) -> Iterator[Event]:
 def _flows(requests: pd.DataFrame, slices: pd.DataFrame) -> Iterator[Event]:
     """Arrows from the slice where a request began through that of its first token to that of its last."""
     served = requests[requests["finish_s"].notna() & requests["first_token_s"].notna()]
-    for replica in slices["replica"].unique().tolist():
-        steps, mine = slices[slices["replica"] == replica], served[served["replica"] == replica]
-        start, end = steps["start_s"].to_numpy(), steps["end_s"].to_numpy()
-        last = len(start) - 1
-        begun = np.clip(np.searchsorted(start, mine["scheduled_s"], "right") - 1, 0, last)
-        # a token is there when its step has ended, or a little later, when the client has it
-        first, done = (np.clip(np.searchsorted(end, mine[name] + 1e-9, "right") - 1, 0, last) for name in _TOKENS)
-        middle = (start + end) / 2
-        for one, path in zip(mine["id"].tolist(), np.column_stack((begun, first, done)).tolist(), strict=True):
-            places = sorted(set(path))
-            for number, place in enumerate(places if len(places) > 1 else ()):
-                phase = "s" if number == 0 else "f" if number == len(places) - 1 else "t"
-                flow = {"ph": phase, "cat": "request", "name": "request", "id": one, "tid": _THREAD}
-                flow |= {"pid": replica + 1, "ts": _us(middle[place])}
-                yield flow | ({"bp": "e"} if phase == "f" else {})
-
-
-_TOKENS = ("first_token_s", "finish_s")
+    columns = [
+        began_on(served),
+        served["replica"],
+        *(served[name] for name in ("scheduled_s", "first_token_s", "finish_s")),
+    ]
+    known = {one: slices[slices["replica"] == one] for one in slices["replica"].unique().tolist()}
+    spans = {one: (rows["start_s"].to_numpy(), rows["end_s"].to_numpy()) for one, rows in known.items()}
+    for number, *facts in zip(served["id"].tolist(), *(column.tolist() for column in columns), strict=True):
+        began, ended, scheduled, first, last = facts
+        if began not in spans or ended not in spans:
+            continue
+        places = [
+            (began, int(np.searchsorted(spans[began][0], scheduled, "right")) - 1),
+            # a token is there when its step has ended, or a little later, when the client has it
+            (began, int(np.searchsorted(spans[began][1], first + 1e-9, "right")) - 1),
+            (ended, int(np.searchsorted(spans[ended][1], last + 1e-9, "right")) - 1),
+        ]
+        path = [(one, max(place, 0)) for one, place in places]
+        path = sorted(dict.fromkeys(path), key=lambda at: sum(float(times[at[1]]) for times in spans[at[0]]))
+        for index, (one, place) in enumerate(path if len(path) > 1 else ()):
+            phase = "s" if index == 0 else "f" if index == len(path) - 1 else "t"
+            flow = {"ph": phase, "cat": "request", "name": "request", "id": number, "tid": _THREAD, "pid": one + 1}
+            middle = (spans[one][0][place] + spans[one][1][place]) / 2
+            yield flow | {"ts": _us(middle)} | ({"bp": "e"} if phase == "f" else {})
 
 
 def _counter(pid: int, name: str, at_s: float, value: float) -> Event:

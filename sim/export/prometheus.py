@@ -15,7 +15,7 @@ import yaml
 from numpy.typing import NDArray
 
 from sim.export.gaps import step_ends, token_gaps
-from sim.export.saved import SavedRun
+from sim.export.saved import SavedRun, began_on
 from sim.metrics.context import Floats
 
 _TTFT = (
@@ -91,12 +91,17 @@ def families(run: SavedRun) -> Iterator[Family]:
     steps = {one: run.steps[run.steps["replica"] == one] for one in run.steps["replica"].unique().tolist()}
     seen = np.union1d(run.steps["replica"].unique(), run.requests["replica"].unique())
     engines = [int(replica) for replica in seen if replica >= 0]
+    began = began_on(run.requests)
     requests = {one: run.requests[run.requests["replica"] == one] for one in engines}
+    began_there = {one: run.requests[began == one] for one in engines}
     steps |= {one: run.steps.iloc[:0] for one in engines if one not in steps}
 
-    def each(make: Callable[[pd.DataFrame, pd.DataFrame], Any]) -> list[tuple[dict[str, str], Any]]:
-        labels = ({"model_name": model, "engine": str(one)} for one in engines)
-        return [(label, make(requests[one], steps[one])) for label, one in zip(labels, engines, strict=True)]
+    def each(
+        make: Callable[[pd.DataFrame, pd.DataFrame], Any], begun: bool = False
+    ) -> list[tuple[dict[str, str], Any]]:
+        """What each engine's requests (those that ended there, or began there) and steps make."""
+        mine = began_there if begun else requests
+        return [({"model_name": model, "engine": str(one)}, make(mine[one], steps[one])) for one in engines]
 
     def timed(at: str, begin: str, end: str) -> Callable[[pd.DataFrame, pd.DataFrame], Events]:
         return lambda mine, _: _events(mine[at], mine[end] - mine[begin])
@@ -117,15 +122,20 @@ def families(run: SavedRun) -> Iterator[Family]:
 
     blocks = run.summary["kv_blocks_per_replica"]
     yield gauge("num_requests_running", "Number of requests in the running batch.", lambda _, s: _at(s, "running"))
-    yield gauge("num_requests_waiting", "Number of requests that wait.", lambda mine, _: _waiting(mine))
+    told = "Number of requests that wait."
+    yield Family("vllm:num_requests_waiting", "gauge", told, each(lambda mine, _: _waiting(mine), begun=True))
     if blocks:
         yield gauge(
             "kv_cache_usage_perc", "KV cache in use; 1 is all of it.", lambda _, s: _at(s, "kv_used_blocks", blocks)
         )
-    yield counter("prefix_cache_queries", "Prompt tokens looked up.", counted("scheduled_s", "prompt_tokens"))
-    yield counter("prefix_cache_hits", "Prompt tokens found in the cache.", counted("scheduled_s", "cached_tokens"))
+    prompts = {
+        "prefix_cache_queries": ("Prompt tokens looked up.", "scheduled_s", "prompt_tokens"),
+        "prefix_cache_hits": ("Prompt tokens found in the cache.", "scheduled_s", "cached_tokens"),
+        "prompt_tokens": ("Prompt tokens computed or found.", "first_token_s", "prompt_tokens"),
+    }
+    for name, (told, at, what) in prompts.items():
+        yield Family(f"vllm:{name}", "counter", told, each(counted(at, what), begun=True))
     yield counter("num_preemptions", "Preemptions.", lambda _, s: _events(s["end_s"], s["preempted"]))
-    yield counter("prompt_tokens", "Prompt tokens computed or found.", counted("first_token_s", "prompt_tokens"))
     yield counter("generation_tokens", "Tokens generated.", _generated)
     ends = {reason: [s for s, r in _REASONS.items() if r == reason] for reason in dict.fromkeys(_REASONS.values())}
     yield Family(

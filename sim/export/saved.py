@@ -103,6 +103,13 @@ def saved_run(result: Result) -> SavedRun:
     return SavedRun(result.scenario.name, result.summary, result.requests, result.steps, result.timeline, scenario)
 
 
+def began_on(requests: pd.DataFrame) -> pd.Series[Any]:
+    """The replica that computed each request's prompt: another than `replica` where the KV was handed over."""
+    if "prefill_replica" not in requests:
+        return requests["replica"]
+    return requests["prefill_replica"].where(requests["prefill_replica"] >= 0, requests["replica"])
+
+
 def _run(folder: Path) -> SavedRun:
     summary = _json(folder / "summary.json")
     try:

@@ -14,6 +14,7 @@ import pytest
 
 import sim
 from sim.export.gaps import step_ends, token_gaps
+from sim.export.perfetto import timeline_events
 from sim.export.prometheus import one_two_five, series, snapshot
 from sim.export.saved import SavedRun, saved_run
 from sim.export.vllm_bench import bench_result
@@ -21,6 +22,7 @@ from sim.insight.validation import validate
 from sim.workload.measured.read import read_measured
 from tests.commands import servecast
 from tests.export import results
+from tests.export.test_perfetto import check_format
 
 FIELDS = """
 date endpoint_type backend label model_id tokenizer_id num_prompts request_rate burstiness max_concurrency duration
@@ -132,6 +134,32 @@ def test_gaps_are_those_of_the_steps_between() -> None:
     gaps, guessed = token_gaps(rows, steps)
     assert [one.tolist() for one in gaps] == [[2, 1, 1, 1], [1.5, 1.5], []]  # the second missed a step: equal gaps
     assert guessed == 1
+
+
+def test_of_a_request_that_is_handed_over_each_replica_tells_its_part() -> None:
+    overrides = ["workload.requests=40", "slo.ttft=1s"]
+    split = saved_run(sim.run("prefill-decode-split", variant="2 prefill, 2 decode", overrides=overrides))
+    found, _ = bench_result(split)
+    finished = split.requests[split.requests["status"] == "finished"]
+    gaps, guessed = token_gaps(finished, split.steps)
+    assert guessed <= 1  # of a row of several steps, it is not known when each ended
+    assert [one.sum() for one in gaps] == pytest.approx((finished["finish_s"] - finished["first_token_s"]).tolist())
+    handed = (finished["decode_scheduled_s"] - finished["first_token_s"]).to_numpy()
+    waited = [one[0] > wait for one, wait in zip(gaps, handed, strict=True)]
+    assert sum(waited) == len(finished) - guessed  # the KV had to come first
+    _, samples = parsed(snapshot(split))
+    for replica in (0, 1):  # they compute prompts, the others answer
+        mine = split.requests["prefill_replica"] == replica
+        looked_up = split.requests["prompt_tokens"][mine].sum()
+        assert total(samples, "vllm:prompt_tokens_total", f'engine="{replica}"') == looked_up > 0
+    events, _ = timeline_events(split)
+    check_format(events)
+    paths = {event["id"]: set() for event in events if event["ph"] in "stf"}
+    for event in events:
+        if event["ph"] in "stf":
+            paths[event["id"]].add(event["pid"])
+    assert all(len(pids) == 2 and min(pids) <= 2 < max(pids) for pids in paths.values())
+    assert found["completed"] == len(finished[finished["measured"]])
 
 
 _SAMPLE = re.compile(r'([a-zA-Z_:][\w:]*)\{((?:[a-z_]+="(?:[^"\\]|\\.)*",?)+)\} (\S+)(?: (\S+))?')

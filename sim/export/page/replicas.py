@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from sim.export.page import charts
-from sim.export.saved import SavedRun
+from sim.export.saved import SavedRun, began_on
 from sim.metrics.context import Columns, Floats
 from sim.metrics.series import RowIntegrator, requests_between
 from sim.report import markup
@@ -49,7 +49,7 @@ def replica_table(run: SavedRun) -> str:
     rows = []
     makespan = run.summary["makespan_s"]
     for replica in shown:
-        mine = run.requests[run.requests["replica"] == replica]
+        mine = run.requests[(run.requests["replica"] == replica) | (began_on(run.requests) == replica)]
         steps = run.steps[run.steps["replica"] == replica]
         lasting = (steps["end_s"] - steps["start_s"]).to_numpy()
         busy = float(lasting.sum())
@@ -82,7 +82,7 @@ def _shown(run: SavedRun) -> tuple[list[int], str]:
 def _over_time(run: SavedRun, replica: int, edges: Floats, blocks: int | None) -> dict[str, Floats]:
     """Means per time bucket; KV as a share of the blocks where all replicas have as many."""
     steps = _columns(run.steps[run.steps["replica"] == replica])
-    mine = run.requests[run.requests["replica"] == replica]
+    mine = run.requests[began_on(run.requests) == replica]
     mine = mine[mine["scheduled_s"].notna()]
     width = np.diff(edges)
     rows = RowIntegrator(steps, edges)
