@@ -263,9 +263,9 @@ def compare(
 
 def metrics_of(summary: Mapping[str, Any]) -> dict[str, float]:
     """The compared metrics of one run's summary; NaN where it has none."""
-    attainment, dollars = summary["slo_attainment"], summary["cost_usd"]
-    good = attainment["all"] * summary["num_prompts"] if attainment else None
-    found = {**summary, "slo_attainment": attainment["all"] if attainment else None}
+    attainment, dollars = (summary["slo_attainment"] or {}).get("all"), summary["cost_usd"]
+    good = None if attainment is None else attainment * summary["num_prompts"]
+    found = {**summary, "slo_attainment": attainment}
     found |= {
         name: (summary["sessions"] or {}).get(name) for name in METRICS if name.endswith(("_turn_ms", "_session_ms"))
     }
