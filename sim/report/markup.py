@@ -6,6 +6,9 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from rich.table import Table as RichTable
+from rich.text import Text
+
 from sim.report.colours import GPU_TIME
 from sim.report.words import percent
 
@@ -30,6 +33,14 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[Cell]], words: int = 1
     body = "".join(f"<tr>{''.join(_cell(cell, i, words) for i, cell in enumerate(row))}</tr>" for row in rows)
     start = f"<thead><tr>{head}</tr></thead>" if any(headers) else ""
     return f'<div class="wide"><table>{start}<tbody>{body}</tbody></table></div>'
+
+
+def of_terminal(part: RichTable | Text) -> str:
+    """A table or a sentence of the terminal's report."""
+    if isinstance(part, Text):
+        return paragraph(part.plain)
+    columns = [[str(cell) for cell in column.cells] for column in part.columns]
+    return table([str(column.header) for column in part.columns], list(zip(*columns, strict=True)))
 
 
 def paragraph(text: str, style_class: str = "") -> str:

@@ -31,7 +31,7 @@ def report(summary: Summary, wall_s: float | None = None) -> RenderableType:
     if nothing := nothing_measured(summary):
         parts.append(Text(nothing, style="bold red"))
     parts += [_headline(summary), _belief(summary), _latencies(summary), _columns(traffic(summary), engine(summary))]
-    parts += [*_turns(summary), *_groups(summary)]
+    parts += breakdowns(summary)
     parts += [_gpu_time(summary), *_notes(summary, wall_s)]
     return Group(*parts)
 
@@ -81,7 +81,12 @@ def latency_rows(summary: Summary) -> Iterable[list[str]]:
         yield row
 
 
-def _turns(summary: Summary) -> Iterable[RenderableType]:
+def breakdowns(summary: Summary) -> list[Table | Text]:
+    """The run told apart by turn, priority, tenant, adapter and pool, as tables and sentences, where there are some."""
+    return [*_turns(summary), *_groups(summary)]
+
+
+def _turns(summary: Summary) -> Iterable[Table | Text]:
     """What turns of sessions find in the cache, and what they wait for, where there is more than one."""
     turns = (summary.get("sessions") or {}).get("by_turn", ())
     if len(turns) < 2:
@@ -96,7 +101,7 @@ def _turns(summary: Summary) -> Iterable[RenderableType]:
     yield table
 
 
-def _groups(summary: Summary) -> Iterable[RenderableType]:
+def _groups(summary: Summary) -> Iterable[Table | Text]:
     """Waits by priority, tenant and adapter, where there is more than one."""
     for label in ("priority", "tenant", "adapter"):
         groups = summary.get(f"by_{label}")

@@ -136,3 +136,16 @@ def test_what_cannot_be_reported_is_said(tmp_path: Path, source: str, overrides:
     place = source if source == "nothing-such" else str(tmp_path / source)
     with pytest.raises(ServecastError, match=re.escape(words)):
         open_result(place, overrides)
+
+
+def test_tenants_and_priorities_have_their_tables() -> None:
+    said = {
+        "model": "llama-3.1-8b", "cluster": {"gpu": "h100-sxm"},
+        "workload": {
+            "arrivals": {"poisson": {"rate_per_s": 20}}, "prompt_tokens": {"fixed": {"tokens": 50}},
+            "output_tokens": {"fixed": {"tokens": 5}}, "requests": 40, "tenants": {"<big>": 3, "small": 1},
+        },
+    }  # fmt: skip
+    html = page([saved_run(sim.run(said))])
+    assert "Told apart" in html and "&lt;big&gt;</td>" in html
+    assert "Told apart" not in page([saved_run(results.run())])

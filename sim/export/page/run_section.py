@@ -13,7 +13,7 @@ from sim.export.page.requests import explore_requests, slowest, slowest_lives
 from sim.export.saved import SavedRun
 from sim.report import card, markup
 from sim.report.colours import AMBER, BLUE, FAINT, GREEN, ORANGE, PURPLE, SKY
-from sim.report.terminal import engine, traffic
+from sim.report.terminal import breakdowns, engine, traffic
 
 _TIME = "time [s]"
 _CDF_POINTS = 300
@@ -26,6 +26,8 @@ def run_section(run: SavedRun, key: str) -> str:
     parts = [card.headline(summary), markup.validity_box(summary["validity"]), *card.figures(summary)]
     pairs = (markup.table(("", ""), rows) for rows in (traffic(summary), engine(summary)))
     parts.append(f'<div class="side">{"".join(pairs)}</div>')
+    if told := breakdowns(summary):
+        parts.append("<h3>Told apart</h3>" + "".join(map(markup.of_terminal, told)))
     if summary["warnings"]:
         parts.append(f"<h3>To know</h3>{markup.bullets(summary['warnings'])}")
     parts.append("<h3>Over time</h3>" + _grid(over_time(run.timeline, key)))
