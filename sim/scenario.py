@@ -122,7 +122,7 @@ def load(
     elif isinstance(source, Mapping):
         first, folder = Document(dict(source), "scenario"), Path()
     else:
-        path = _locate(source)
+        path = locate(source)
         first, folder = document.read(path), path.parent
         first.data.setdefault("name", path.stem)
     if isinstance(overrides, str):
@@ -156,7 +156,7 @@ def json_schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
-def _locate(source: str | Path) -> Path:
+def locate(source: str | Path) -> Path:
     """The file that was meant: a path, or the name of a shipped scenario."""
     path = Path(source)
     if path.exists() or path.suffix or path.is_absolute() or path.parts[:1] in ((".",), ("..",), ("~",)):

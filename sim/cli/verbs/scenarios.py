@@ -1,5 +1,7 @@
 """`servecast scenarios` and `servecast schema`."""
 
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -22,16 +24,29 @@ def scenarios(verb: typer.Context) -> None:
 
     \b
     servecast scenarios                                      # each with its question and finding
+    servecast scenarios show engines                         # all that its file says of it, and the file
     servecast scenarios copy quickstart                      # quickstart.yaml and its trace, into this folder
     """
     if verb.invoked_subcommand is not None:
         return
     from sim.scenario import shipped
 
-    table = plain_table("scenario", "question and finding")
+    table = plain_table("scenario", "question, and the finding in short")
     for name, path in shipped().items():
-        table.add_row(name, _opening_comment(path))
+        table.add_row(name, "\n".join(_in_short(_opening_comment(path))))
     console().print(table)
+
+
+@group.command()
+def show(name: Annotated[str, typer.Argument(help="A shipped scenario (`servecast scenarios` lists them).")]) -> None:
+    """Print a shipped scenario's file.
+
+    \b
+    servecast scenarios show quickstart
+    """
+    from sim.scenario import locate
+
+    typer.echo(locate(name).read_text(encoding="utf-8"), nl=False)
 
 
 @group.command()
@@ -64,6 +79,17 @@ def schema() -> None:
     from sim.scenario import json_schema
 
     typer.echo(json.dumps(json_schema(), indent=2))
+
+
+def _in_short(comment: str) -> Iterator[str]:
+    """The question, and the first sentence of the finding."""
+    parts = re.split(r"^(Question|Finding|Source|Run): ", comment, flags=re.MULTILINE)
+    found = {kind: " ".join(text.split()) for kind, text in zip(parts[1::2], parts[2::2], strict=True)}
+    if "Question" in found:
+        yield f"Question: {found['Question']}"
+    if "Finding" in found:
+        first = re.split(r"(?<=[a-z0-9%)])\. ", found["Finding"])[0].rstrip(".")
+        yield f"{first[:1].upper()}{first[1:]}."
 
 
 def _opening_comment(path: Path) -> str:
