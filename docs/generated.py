@@ -4,7 +4,7 @@ A page says where with a comment, `<!-- generated: scenario -->` or `<!-- genera
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import typer
@@ -30,13 +30,19 @@ def scenario() -> Iterator[str]:
     schema = json_schema()
     definitions = schema["$defs"]
     yield from _section("The file", schema)
-    sections = {name: name if name in definitions else f"sim__scenario__{name}" for name in SECTIONS}
+    sections = {name: _key(name, definitions) for name in SECTIONS}
     for name, key in sections.items():
         yield from _section(name.lower(), definitions[key])
     yield "## Options of choices\n"
     for name, definition in sorted(definitions.items(), key=lambda pair: _title(pair[0])):
         if name not in sections.values() and definition.get("properties"):
             yield from _section(_title(name), definition, "###")
+
+
+def _key(section: str, definitions: Iterable[str]) -> str:
+    """Where a section is defined; an option of the same name lies in a module of its own."""
+    option = f"__{section.lower()}__{section}"
+    return next(key for key in definitions if key.split("__")[-1] == section and not key.endswith(option))
 
 
 def _title(name: str) -> str:

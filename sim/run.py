@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # heavy; imported when a run needs them, so that `import sim` stays fast
     import pandas as pd
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from sim.metrics import RunContext
@@ -104,6 +105,24 @@ class Result:
         if path is not None:
             save_png(figure, path)
         return figure
+
+    def plot_latency(self, name: str = "ttft", ax: Axes | None = None) -> Axes:
+        """The share of requests at or under each TTFT, TPOT or E2E (`ttft`, `tpot`, `e2el`), with the SLO."""
+        from sim.report import panels
+
+        return panels.latency(self.summary, self.requests, name, ax)
+
+    def plot_gpu_time(self, ax: Axes | None = None) -> Axes:
+        """Where the GPU-seconds went, as one bar."""
+        from sim.report import panels
+
+        return panels.gpu_time(self.summary, ax)
+
+    def plot_timeline(self, column: str = "queue_depth", ax: Axes | None = None) -> Axes:
+        """A column of `timeline` over time."""
+        from sim.report import panels
+
+        return panels.over_time(self.timeline, column, ax)
 
     def save(self, folder: str | Path) -> Path:
         """Write tables (Parquet), summary.json, scenario.resolved.yaml and overview.png into `folder`.

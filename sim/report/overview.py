@@ -47,8 +47,8 @@ def overview(summary: Summary, requests: Requests, timeline: pd.DataFrame) -> Fi
     _over_time(panels, summary, timeline)
     _tail_over_time(panels[5], summary, timeline)
     for axes, name in zip(panels[6:], _CDF, strict=True):
-        _distribution(axes, name, summary, requests)
-    _gpu_time(figure.add_subplot(grid[3, :]), summary)
+        draw_distribution(axes, name, summary, requests)
+    draw_gpu_time(figure.add_subplot(grid[3, :]), summary)
     _heading(figure, summary)
     return figure
 
@@ -87,18 +87,18 @@ def finding(summary: Summary) -> str:
 
 def _over_time(panels: list[Axes], summary: Summary, timeline: pd.DataFrame) -> None:
     """Panels 0 to 4: arrivals, queue and batch, KV cache, tokens, GPUs."""
-    _frame(panels[0], "arrivals", "requests/s", timeline)
-    _area(panels[0], timeline, "arrivals_per_s", BLUE)
-    _frame(panels[1], "requests", "", timeline)
+    draw_frame(panels[0], "arrivals", "requests/s", timeline)
+    draw_area(panels[0], timeline, "arrivals_per_s", BLUE)
+    draw_frame(panels[1], "requests", "", timeline)
     panels[1].yaxis.set_major_locator(MaxNLocator(4, integer=True))
-    _area(panels[1], timeline, "running", GREEN, "running")
+    draw_area(panels[1], timeline, "running", GREEN, "running")
     _line(panels[1], timeline, "queue_depth", ORANGE, "queued")
     _legend(panels[1])
-    _frame(panels[2], "KV cache in use", "", timeline)
-    _area(panels[2], timeline, "kv_used_fraction", PURPLE)
-    _frame(panels[3], "tokens", "tokens/s", timeline)
+    draw_frame(panels[2], "KV cache in use", "", timeline)
+    draw_area(panels[2], timeline, "kv_used_fraction", PURPLE)
+    draw_frame(panels[3], "tokens", "tokens/s", timeline)
     _line(panels[3], timeline, "prefill_tokens_per_s", SKY, "prefill")
-    _area(panels[3], timeline, "output_tokens_per_s", BLUE, "output")
+    draw_area(panels[3], timeline, "output_tokens_per_s", BLUE, "output")
     _legend(panels[3])
     _gpus(panels[4], timeline)
     _percent_axis(panels[2], most=max(0.1, 1.3 * (summary["kv_occupancy_peak"] or 0.0)))
@@ -109,20 +109,20 @@ def _over_time(panels: list[Axes], summary: Summary, timeline: pd.DataFrame) -> 
 def _gpus(axes: Axes, timeline: pd.DataFrame) -> None:
     """How busy the GPUs are; where replicas come and go, how many there are as well."""
     if "replicas_held" not in timeline:
-        _frame(axes, "GPUs busy", "", timeline)
-        _area(axes, timeline, "gpu_busy_fraction", AMBER)
+        draw_frame(axes, "GPUs busy", "", timeline)
+        draw_area(axes, timeline, "gpu_busy_fraction", AMBER)
         _percent_axis(axes)
         return
-    _frame(axes, "replicas", "", timeline)
+    draw_frame(axes, "replicas", "", timeline)
     axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
     _line(axes, timeline, "replicas_held", FAINT, "held")
     _line(axes, timeline, "replicas_serving", BLUE, "serving")
-    _area(axes, timeline, "replicas_busy", AMBER, "busy")
+    draw_area(axes, timeline, "replicas_busy", AMBER, "busy")
     _legend(axes)
 
 
 def _tail_over_time(axes: Axes, summary: Summary, timeline: pd.DataFrame) -> None:
-    _frame(axes, "TTFT by arrival time", "", timeline)
+    draw_frame(axes, "TTFT by arrival time", "", timeline)
     known = timeline[timeline["ttft_p50_s"] > 0]
     if known.empty:
         _nothing(axes, "no first token")
@@ -142,7 +142,7 @@ def _tail_over_time(axes: Axes, summary: Summary, timeline: pd.DataFrame) -> Non
     _legend(axes)
 
 
-def _distribution(axes: Axes, name: str, summary: Summary, requests: Requests) -> None:
+def draw_distribution(axes: Axes, name: str, summary: Summary, requests: Requests) -> None:
     """The share of requests at or under each latency, on a log axis, with the SLO and the 99th percentile."""
     label, column, colour = _CDF[name]
     _axes_style(axes, f"{label} CDF", "")
@@ -167,7 +167,7 @@ def _distribution(axes: Axes, name: str, summary: Summary, requests: Requests) -
     axes.annotate(told, (1, 1.03), xycoords="axes fraction", ha="right", size=_LABEL, color=FAINT)
 
 
-def _gpu_time(axes: Axes, summary: Summary) -> None:
+def draw_gpu_time(axes: Axes, summary: Summary) -> None:
     """One bar for all GPU-seconds; shares too thin to write into are told in the legend only."""
     total = duration(summary["gpu_time"]["total_s"])
     _title(axes, f"where GPU time went ({total} over {summary['gpus']} GPU{'s' * (summary['gpus'] > 1)})")
@@ -191,7 +191,7 @@ def _gpu_time(axes: Axes, summary: Summary) -> None:
     axes.set_axis_off()
 
 
-def _frame(axes: Axes, title: str, unit: str, timeline: pd.DataFrame) -> None:
+def draw_frame(axes: Axes, title: str, unit: str, timeline: pd.DataFrame) -> None:
     """A panel over time, with the unit of its y axis in its title."""
     _axes_style(axes, title, unit)
     if timeline.empty:
@@ -226,7 +226,7 @@ def _title(axes: Axes, title: str, unit: str = "") -> None:
     axes.set_title(text, loc="left", size=10, weight="bold", color=INK, pad=5)
 
 
-def _area(axes: Axes, timeline: pd.DataFrame, column: str, colour: str, label: str | None = None) -> None:
+def draw_area(axes: Axes, timeline: pd.DataFrame, column: str, colour: str, label: str | None = None) -> None:
     if timeline.empty:
         return
     edges, values = _stairs(timeline, column)
