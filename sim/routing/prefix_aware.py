@@ -17,12 +17,13 @@ class PrefixAware:
 
     Of equals, and if nobody has so many, the one with the fewest unfinished requests. If loads are out of balance
     (see `_balance.py`), the least loaded gets it. As SGLang's cache-aware router (see cache_aware.py), but told by
-    the engines what they keep, as llm-d's precise scorer and Dynamo's indexer are.
+    the engines what they keep, as llm-d's precise scorer and Dynamo's indexer are. With a threshold of 0 a system prompt
+    that all share draws everybody to the replica that has it.
     """
 
     knows_caches: ClassVar[bool] = True
 
-    cache_threshold: Annotated[float, Field(ge=0, le=1)] = 0.0
+    cache_threshold: Annotated[float, Field(ge=0, le=1)] = 0.3
     """Share of the prompt that a replica must have, to be chosen for it."""
     balance_abs_threshold: Annotated[int, Field(ge=0)] = 64
     """Loads are out of balance if the most and the least differ by more requests than this,"""

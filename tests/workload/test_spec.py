@@ -131,6 +131,20 @@ def test_shared_prefixes() -> None:
     assert max(abs(c - 1000) for c in counts) < 4 * np.sqrt(3000 * 2 / 9)
 
 
+def test_groups_ask_their_questions_in_turn() -> None:
+    """As inference-perf does: every prompt once before any comes again."""
+    prefix = {"shared_prefix": {"groups": 3, "shared_tokens": 64, "questions": 2}}
+    drawn = table(requests=15, prefix=prefix)
+    asked = drawn.segments
+    assert asked is not None
+    assert set(asked[:6]) == set(asked[6:12]) and len(set(asked[:6])) == 6 and asked[:3] == asked[12:]
+    groups = [pieces[0] for pieces in asked[:6] if pieces]
+    assert {groups.count((("group", g), 64)) for g in range(3)} == {2}
+    assert set(drawn.prompt_tokens.tolist()) == set(table(requests=6).prompt_tokens + 64)
+    with pytest.raises(ValidationError, match="leave out skew"):
+        workload(prefix={"shared_prefix": {**prefix["shared_prefix"], "skew": 1}})
+
+
 def test_repeated_prompts() -> None:
     drawn = table(requests=6000, prefix={"repeated_prompts": {"prompts": 3, "skew": 1}})
     assert drawn.segments is not None
