@@ -17,8 +17,8 @@ class PrefixAware:
 
     Of equals, and if nobody has so many, the one with the fewest unfinished requests. If loads are out of balance
     (see `_balance.py`), the least loaded gets it. As SGLang's cache-aware router (see cache_aware.py), but told by
-    the engines what they keep, as llm-d's precise scorer and Dynamo's indexer are. With a threshold of 0 a system prompt
-    that all share draws everybody to the replica that has it.
+    the engines what they keep, as llm-d's precise scorer and Dynamo's indexer are. With a threshold of 0 a beginning
+    that all prompts share draws everybody to the replica that has it.
     """
 
     knows_caches: ClassVar[bool] = True
