@@ -57,6 +57,12 @@ class Scenario(Section):
                 raise ValueError(f"variant {name!r} cannot have variants of its own")
         return self
 
+    @property
+    def has_targets(self) -> bool:
+        """Whether it says what a good request is, for all or for a tenant."""
+        slos = (self.slo, *(tenant.slo for tenant in self.tenants.values()))
+        return any(target is not None for slo in slos for _, target in slo)
+
     def replaced(self, name: str) -> list[str]:
         """Engine keys that this scenario sets, and the preset of its variant `name` replaces."""
         changes = self.variants[name].get("engine") or {}

@@ -45,7 +45,7 @@ def parse_limit(text: str) -> Limit:
 
 def check_limited(scenario: Scenario, limits: Sequence[Limit], attainment: float) -> None:
     """Raise ScenarioError unless there is something to meet."""
-    if not limits and all(target is None for target in dict(scenario.slo).values()):
+    if not limits and not scenario.has_targets:
         raise ScenarioError(
             f"{scenario.name}: nothing says what must be met; give slo: in the scenario, --slo ttft=1s, or --limit"
         )

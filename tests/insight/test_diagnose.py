@@ -98,3 +98,19 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     assert sim.run(out / "fixed.yaml").summary["slo_attainment"]["all"] >= 0.99
     assert servecast(monkeypatch, "diagnose", str(tmp_path / "mine.yaml"), "--format", "json", "--jobs", "1") == 0
     assert json.loads(capsys.readouterr().out) == told
+
+
+def test_pools_are_mended_where_they_stand_and_tenants_targets_count() -> None:
+    case = CASES[SINGLE_NODE]
+    pooled = {
+        **case,
+        "workload": {**case["workload"], "tenants": {"a": 1}},
+        "tenants": {"a": {"slo": case["slo"]}},
+        "cluster": {"pools": {"only": {"gpu": "h100-sxm"}}},
+        "slo": {},
+    }
+    found = diagnose(pooled, jobs=1)
+    assert [binding.bottleneck for binding in found.binding] == [SINGLE_NODE]
+    assert all(fix.change.yaml().startswith("cluster: {pools: {only: {") for fix in found.together)
+    assert found.after.attainment >= 0.99
+    assert sim.run(found.fixed).summary["slo_attainment"]["all"] >= 0.99

@@ -153,7 +153,7 @@ def diagnose(
     if seeds < 1:
         raise ScenarioError(f"--seeds must be at least 1, not {seeds}")
     scenario = load(source, overrides).model_copy(update={"variants": {}})
-    if not any(value is not None for value in dict(scenario.slo).values()):
+    if not scenario.has_targets:
         raise ScenarioError(
             f"{scenario.name}: to say what holds it back, diagnose must know what is wanted: give slo:, or "
             "--set slo.ttft=1s --set slo.tpot=50ms"
@@ -303,34 +303,56 @@ def _rank(one: Score, share: Share) -> tuple[float, float, float]:
 def _together(
     trials: Trials, cluster: Cluster, tried: Sequence[Fix], today: Score, share: Share
 ) -> tuple[list[Fix], Score]:
-    """The fixes that add to each other: first what costs nothing, then GPUs if too few requests are good.
+    """The fixes that add to each other; two ways to them are tried, and the better one counts.
 
-    A cluster that has become too large for what is left to do is made smaller.
+    Either what costs nothing comes first, and GPUs if too few requests are good even so; or the fix that reaches most,
+    whatever it costs, comes first, and what costs nothing on top of it. A cluster that has become too large for what
+    is left to do is then made smaller.
     """
-    chosen: list[Fix] = []
-    best = today
-    for fix in [fix for fix in tried if not fix.change.buys][:_MOST_TOGETHER]:
+    free = [fix for fix in tried if not fix.change.buys][:_MOST_TOGETHER]
+    ways = [_on_top(trials, [], today, free, share)]
+    if ways[0][1].attainment < MET:
+        chosen, best = ways[0]
+        ways[0] = _bought(trials, cluster, chosen, best, tried, share)
+        first = min(tried, key=lambda fix: _rank(fix.score, share), default=None)
+        if first is not None and first.change.buys:
+            ways.append(_on_top(trials, [first], first.score, free, share))
+    chosen, best = max(ways, key=lambda way: (min(way[1].attainment, MET), way[1].value))
+    if best.attainment >= MET:
+        smaller = _smaller(trials, cluster, [fix.change for fix in chosen], best)
+        if smaller:
+            return [*chosen, smaller[0]], smaller[0].score
+    return chosen, best
+
+
+def _on_top(
+    trials: Trials, chosen: Sequence[Fix], best: Score, more: Sequence[Fix], share: Share
+) -> tuple[list[Fix], Score]:
+    """Add those fixes, one after another, that help on top of the chosen, until enough requests are good."""
+    chosen = list(chosen)
+    for fix in more:
         if best.attainment >= MET and chosen:
             break
         best = _add(trials, chosen, fix.change, best, share)
-    if best.attainment < MET:
-        more = [fix.change for fix in tried if fix.change.buys] or fixes(SINGLE_NODE, cluster)
-        taken = {key for fix in chosen for key in fix.change.touches()}
-        more = [change for change in more if not change.touches() & taken]
-        reached = trials.scores([[*(fix.change for fix in chosen), change] for change in more])
-        enough = [Fix(change, one) for change, one in zip(more, reached, strict=True) if one.attainment >= MET]
-        some = [Fix(change, one) for change, one in zip(more, reached, strict=True) if share(one) > share(best)]
-        if enough:
-            chosen.append(max(enough, key=lambda fix: fix.score.value))
-        elif some:
-            chosen.append(min(some, key=lambda fix: _rank(fix.score, share)))
-        best = chosen[-1].score if enough or some else best
-    else:
-        smaller = _smaller(trials, cluster, [fix.change for fix in chosen], best)
-        if smaller:
-            chosen.append(smaller[0])
-            best = smaller[0].score
     return chosen, best
+
+
+def _bought(
+    trials: Trials, cluster: Cluster, chosen: Sequence[Fix], best: Score, tried: Sequence[Fix], share: Share
+) -> tuple[list[Fix], Score]:
+    """The chosen, and the GPUs that are enough for the least money; or those that reach most."""
+    more = [fix.change for fix in tried if fix.change.buys] or fixes(SINGLE_NODE, cluster)
+    taken = {key for fix in chosen for key in fix.change.touches()}
+    more = [change for change in more if not change.touches() & taken]
+    scores = trials.scores([[*(fix.change for fix in chosen), change] for change in more])
+    reached = [Fix(change, one) for change, one in zip(more, scores, strict=True)]
+    if enough := [fix for fix in reached if fix.score.attainment >= MET]:
+        found = max(enough, key=lambda fix: fix.score.value)
+    elif some := [fix for fix in reached if share(fix.score) > share(best)]:
+        found = min(some, key=lambda fix: _rank(fix.score, share))
+    else:
+        return list(chosen), best
+    return [*chosen, found], found.score
 
 
 def _add(trials: Trials, chosen: list[Fix], change: Change, best: Score, share: Share) -> Score:

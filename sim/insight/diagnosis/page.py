@@ -28,8 +28,8 @@ def _parts(found: Diagnosis) -> Iterator[RenderableType]:
     today = found.today
     head = Text(found.name, style="bold")
     head.append(
-        f"   {number(today.goodput)} of {number(found.offered_per_s)} requests/s are good "
-        f"({percent(today.attainment)}){_money(today)}",
+        f"   {number(today.goodput)} good requests/s: {percent(today.attainment)} of the "
+        f"{number(found.offered_per_s)} that arrive{_money(today)}",
         style="not bold",
     )
     yield head

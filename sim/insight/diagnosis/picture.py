@@ -25,8 +25,8 @@ def picture(found: Diagnosis) -> Figure:
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2, sharex=True)
     figure.suptitle(
-        f"{found.name}: {number(found.today.goodput)} of {number(found.offered_per_s)} requests/s are good "
-        f"({percent(found.today.attainment)})",
+        f"{found.name}: {number(found.today.goodput)} good requests/s, {percent(found.today.attainment)} of the "
+        f"{number(found.offered_per_s)} that arrive",
         x=0.01, ha="left", color=INK, fontsize=12, fontweight="bold",
     )  # fmt: skip
     _waterfall(left, found)

@@ -242,8 +242,7 @@ def _searched(axes: Sequence[Axis], trials: int, objectives: Sequence[str], runn
 
 def _objectives(asked: Sequence[str] | None, scenario: Scenario) -> tuple[str, ...]:
     if asked is None:
-        has_slo = any(value is not None for value in dict(scenario.slo).values())
-        return OBJECTIVES if has_slo else ("output_throughput", *OBJECTIVES[1:])
+        return OBJECTIVES if scenario.has_targets else ("output_throughput", *OBJECTIVES[1:])
     for name in asked:
         if name not in METRICS or METRICS[name].more_is_better is None:
             able = [metric for metric, told in METRICS.items() if told.more_is_better is not None]
