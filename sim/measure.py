@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 
 from sim.cluster.simulate import simulate
+from sim.cluster.turning_away import TurningAway
 from sim.errors import ScenarioError
 from sim.kvcache.capacity import HybridMemorySplit
 from sim.latency.curves import Curves
 from sim.metrics import Columns, RunContext, Slo, saturation, summarize
 from sim.metrics.context import UNKNOWN, Floats, context_of
+from sim.metrics.series import entered
 from sim.metrics.starvation import STARVED_TIMES, starvation
 from sim.models.dtypes import compute_dtype
 from sim.models.operations import sample_operations, token_operations
@@ -51,6 +53,8 @@ def measure(
         cluster.parts(),
         router=said.cluster.router,
         router_staleness_s=said.cluster.router_staleness,
+        gateway_latency_s=said.cluster.gateway_latency,
+        turning_away=TurningAway(said.cluster.admission, said.workload.retries),
         seed=said.seed,
         models=cluster.models(table.tenants),
         request_timeout_s=said.cluster.request_timeout,
@@ -318,8 +322,8 @@ def _bubbles(steps: Columns) -> str:
 def _left_out(table: RequestTable, requests: Columns, cluster: Cluster) -> list[str]:
     longest = max(setup.limits.max_model_len for setup in cluster.pools.values())
     longest_prompt = max(setup.make_engine().longest_prompt for setup in cluster.pools.values())
-    rejected = int(np.sum(requests["status"] == "rejected"))
-    kept = requests["status"] != "rejected"
+    rejected, refused = (int(np.sum(requests["status"] == name)) for name in ("rejected", "refused"))
+    kept = entered(requests)
     asked = table.output_tokens
     if table.cancel_after_tokens is not None:
         asked = np.minimum(asked, table.cancel_after_tokens)
@@ -333,6 +337,12 @@ def _left_out(table: RequestTable, requests: Columns, cluster: Cluster) -> list[
         found.append(
             f"{given_up['cancelled']} requests were cancelled by their clients and {given_up['timed_out']} timed out "
             "at the server: latencies are of those that finished"
+        )
+    if refused:
+        found.append(
+            f"{refused} requests were refused by cluster.admission"
+            + (", after the last attempt of their clients" if "attempts" in requests else "")
+            + ": latencies are of those that finished"
         )
     if rejected:
         limit = f"reach engine.max_model_len ({longest} tokens)"
@@ -350,7 +360,7 @@ def _not_sent(record: Record) -> str:
     count = record.counters["requests_not_sent"]
     if not count:
         return ""
-    return f"{count} requests were never sent: a turn before them was rejected, cancelled or timed out, or failed"
+    return f"{count} requests were never sent: a turn before them was rejected, refused, given up or failed"
 
 
 def _ebbing(requests: Columns, context: RunContext) -> str:

@@ -5,6 +5,7 @@ Rows are packed into byte buffers with one call each and become numpy columns at
 
 import struct
 from array import array
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -15,11 +16,11 @@ from sim.latency import StepTime
 from sim.plan import StepPlan
 from sim.request import Request
 
-STATUS = ("unfinished", "finished", "rejected", "cancelled", "timed_out", "failed")
+STATUS = ("unfinished", "finished", "rejected", "cancelled", "timed_out", "failed", "refused")
 """Names of the `status` codes: a request always is in exactly one of these states.
 
 Rejected: its prompt was too long; cancelled: its client gave up; timed out: the server gave up; failed: its replica
-crashed, or there was none any more."""
+crashed, or there was none any more; refused: an admission rule kept it out, and its client tries no more."""
 
 LIFE = ("serving", "loading", "down", "gone")
 """Names of the `state` codes of a replica's life: what its GPUs are held for, until it is gone."""
@@ -114,6 +115,11 @@ class RequestLog:
             request.cached_tokens, request.recomputed_tokens, request.priority,
             replica, request.preemptions, request.requeues, request.tenant, STATUS.index(status), request.measured,
         )  # fmt: skip
+
+    def arrived_before(self, first_s: Mapping[int, float]) -> None:
+        """Note when those that were sent several times were first sent, by their id."""
+        for row, arrival_s in first_s.items():
+            self.rows["arrival_s"][row] = arrival_s
 
     def columns(self) -> dict[str, NDArray[Any]]:
         """The rows as columns, by arrival and id; without those that were never sent."""

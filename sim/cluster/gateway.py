@@ -29,6 +29,7 @@ class Gateway:
     def __init__(
         self, env: simpy.Environment, fleet: Fleet, ways: Sequence[tuple[Candidates, Choose]],
         giving_up: GivingUp | None, leave: Leave, common: Common, most_requeues: float = inf, most_held: float = inf,
+        latency_s: float = 0.0,
     ) -> None:  # fmt: skip
         self._env = env
         self._fleet = fleet
@@ -41,11 +42,11 @@ class Gateway:
         self._held: dict[Request, None] = {}
         self._held_s = 0.0  # when the latest of them came
         overheads = [pool.request_overhead_s for pool in fleet.pools]
-        self.delay_s = min(overheads)
-        """What all pools take between a request's sending and its queue. A router sees the state after it."""
-        self._further_s = {pool.name: pool.request_overhead_s - self.delay_s for pool in fleet.pools}
+        self.delay_s = latency_s + min(overheads)
+        """What all requests take between their sending and their queue. A router sees the state after it."""
+        self._further_s = {pool.name: pool.request_overhead_s - min(overheads) for pool in fleet.pools}
         self._longest = max(pool.make_engine().longest_prompt for pool in fleet.pools)
-        self._same_way = max(overheads) == self.delay_s
+        self._same_way = max(overheads) == min(overheads)
 
     def arrive(self, request: Request) -> None:
         """A request is there to be routed."""
@@ -105,6 +106,10 @@ class Gateway:
             request.first_token_s = nan
         self._leave(request, replica, status, request.finish_s)
 
+    def _turn_away(self, request: Request, status: str) -> None:
+        """A request cannot come in, and has ended."""
+        self._end(request, status)
+
     def _send_on(self, requests: list[Request], _event: simpy.Event) -> None:
         for request in requests:
             if isnan(request.finish_s):
@@ -129,7 +134,7 @@ class Gateway:
     def _hold(self, request: Request) -> None:
         candidates, _ = self._ways[request.tenant]
         if len(self._held) >= self._most_held or self._fleet.forsaken(candidates):
-            self._end(request, "failed")
+            self._turn_away(request, "failed")
             return
         self._held[request] = None
         self._held_s = self._env.now

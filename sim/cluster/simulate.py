@@ -22,7 +22,8 @@ from sim.cluster.pool import Pool
 from sim.cluster.ranks import RankGroups
 from sim.cluster.replica import Replica
 from sim.cluster.scaler import Arrivals, Scaler, start_scalers
-from sim.cluster.staleness import seen_by
+from sim.cluster.staleness import as_seen
+from sim.cluster.turning_away import GuardedGateway, TurningAway
 from sim.cluster.watched import Common
 from sim.errors import ServecastError
 from sim.faults import Fault
@@ -45,6 +46,8 @@ def simulate(
     router: Router,
     seed: int,
     router_staleness_s: float = 0.0,
+    gateway_latency_s: float = 0.0,
+    turning_away: TurningAway = TurningAway(),  # noqa: B008
     models: Sequence[str] | None = None,
     warmup_s: float = 0.0,
     cooldown_s: float = 0.0,
@@ -66,7 +69,8 @@ def simulate(
     Requests sent in the first `warmup_s`, or in the last `cooldown_s` before the last one is sent (where turns wait
     for answers: before the last session starts), are served but not measured. The server gives a request up
     `request_timeout_s` after a replica got it, or `queue_timeout_s` after that if no step has begun for it. The router
-    sees the replicas as they were at the latest multiple of `router_staleness_s`, at 0 as they are.
+    sees the replicas as they were at the latest multiple of `router_staleness_s`, at 0 as they are. Requests take
+    `gateway_latency_s` before they are judged by the rules of `turning_away`, which sees the same, and routed.
     `faults` happen to the replicas; a request whose replica crashes is sent on `most_requeues` times, then it fails
     (None: always sent on, 0: never). While no replica takes requests, `most_held` of them wait at the gateway.
     `ttft_s` and `tpot_s` are the targets of pools that are scaled by them.
@@ -139,12 +143,14 @@ def simulate(
     for index, pool in enumerate(pools):
         for _ in range(pool.replicas):
             lifecycle.start(index)
-    routers = {
-        model: router.start(
-            stream(seed, f"router.{model}" if model else "router"),
-            seen_by(router, env, candidates, router_staleness_s, after_steps=table.waits),
-        )
+    with_caches = bool(getattr(router, "knows_caches", False)) or turning_away.knows_caches
+    seen = {
+        model: as_seen(env, candidates, router_staleness_s, table.waits, with_caches)
         for model, candidates in fleet.serving.items()
+    }
+    routers = {
+        model: router.start(stream(seed, f"router.{model}" if model else "router"), candidates)
+        for model, candidates in seen.items()
     }
     asked = models or [pools[0].model] * len(table.tenants)
     choosers = [routers[model] for model in asked]
@@ -157,7 +163,13 @@ def simulate(
     ways = [(fleet.serving[model], choose) for model, choose in zip(asked, choosers, strict=True)]
     giving_up = _giving_up(table, request_timeout_s, queue_timeout_s)
     limits = (inf if most is None else most for most in (most_requeues, most_held))
-    gateway = Gateway(env, fleet, ways, giving_up, leave, common, *limits)
+    make_gateway: Callable[..., Gateway] = Gateway
+    if turning_away.rules or turning_away.retries is not None:
+        make_gateway = partial(
+            GuardedGateway, turning_away=turning_away, seen=[seen[model] for model in asked], tenants=table.tenants,
+            rng=stream(seed, "retries"), after_steps=table.waits,
+        )  # fmt: skip
+    gateway = make_gateway(env, fleet, ways, giving_up, leave, common, *limits, gateway_latency_s)
     lifecycle.on_ready.append(gateway.release)
     lifecycle.on_gone.append(gateway.forsake)
     scalers += start_scalers(lifecycle, gateway, _arrivals(table, asked), (ttft_s, tpot_s), is_over)
@@ -180,8 +192,13 @@ def simulate(
 
     steps = step_columns([replica.log for replica in fleet.replicas])
     bins, counts = gaps.histogram()
+    guarded = gateway if isinstance(gateway, GuardedGateway) else None
+    if guarded is not None:
+        log.arrived_before(guarded.first_arrivals())
     requests_columns = log.columns()
     rows = requests_columns["id"]
+    if guarded is not None:
+        requests_columns |= guarded.columns(rows, requests_columns["arrival_s"])
     if fleet.decoding:
         requests_columns |= handover.columns(rows)
     if table.prompts is not None:
@@ -206,6 +223,7 @@ def simulate(
             "step_rows": len(steps["end_s"]),
             "requests_not_sent": not_sent(),
             **(fleet.counters if faults or scaled else {}),
+            **({} if guarded is None else guarded.counters()),
             **_transfers(fleet.replicas),
             **_loads(fleet.replicas),
         },

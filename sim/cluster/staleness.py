@@ -18,7 +18,7 @@ from sim.errors import ServecastError
 from sim.kvcache.protocol import CachedContent
 from sim.latency import StepTimer
 from sim.request import Request
-from sim.routing import Candidates, ReplicaView, Router
+from sim.routing import Candidates, ReplicaView
 
 _STATE = (
     "outstanding_requests", "outstanding_tokens", "running_requests", "waiting_requests", "kv_used_blocks",
@@ -27,14 +27,14 @@ _STATE = (
 _read = attrgetter(*_STATE)
 
 
-def seen_by(
-    router: Router, env: simpy.Environment, live: LiveCandidates, period_s: float, after_steps: bool
+def as_seen(
+    env: simpy.Environment, live: LiveCandidates, period_s: float, after_steps: bool, with_caches: bool
 ) -> Candidates:
-    """The candidates as the router sees them; `after_steps`: requests arrive after steps that end at the same time."""
+    """The candidates as routers see them; `after_steps`: requests arrive after steps that end at the same time."""
     if not period_s:
         return live
     order = SNAPSHOT_AFTER_STEPS_ORDER if after_steps else SNAPSHOT_ORDER
-    return StaleCandidates(env, live, period_s, order, bool(getattr(router, "knows_caches", False)))
+    return StaleCandidates(env, live, period_s, order, with_caches)
 
 
 class Snapshot:

@@ -143,7 +143,7 @@ def _replica(slices: pd.DataFrame, requests: pd.DataFrame) -> Iterator[Event]:
     pid = int(slices["replica"].iloc[0]) + 1
     mine = requests[(began_on(requests) == pid - 1) & requests["scheduled_s"].notna()]
     starts = slices["start_s"].to_numpy()
-    queue = np.searchsorted(np.sort(mine["arrival_s"]), starts, "right")
+    queue = np.searchsorted(np.sort(mine.get("sent_s", mine["arrival_s"])), starts, "right")
     queue = queue - np.searchsorted(np.sort(mine["scheduled_s"]), starts, "right")
     for row, waiting in zip(slices.to_dict("records"), np.maximum(queue, 0).tolist(), strict=True):
         kind = (

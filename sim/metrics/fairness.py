@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from sim.metrics.context import Columns, Floats
 from sim.metrics.numbers import exact_sum
-from sim.metrics.series import requests_between, waiting_ends
+from sim.metrics.series import requests_between, sent_s, waiting_ends
 
 INPUT_WEIGHT, OUTPUT_WEIGHT = 1.0, 2.0
 
@@ -69,8 +69,9 @@ def service(requests: Columns, times: Floats) -> Floats:
 def always_waiting(requests: Columns, edges: Floats) -> NDArray[np.bool_]:
     """For each window, whether at every moment of it one of these requests had arrived and not been scheduled."""
     until = waiting_ends(requests)
-    waits = until > requests["arrival_s"]
-    begin, end = requests["arrival_s"][waits], until[waits]
+    since = sent_s(requests)
+    waits = until > since
+    begin, end = since[waits], until[waits]
     order = np.argsort(begin, kind="stable")
     begin, reach = begin[order], np.maximum.accumulate(end[order])
     new = np.append(True, begin[1:] > reach[:-1])[: len(begin)]

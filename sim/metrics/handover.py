@@ -7,6 +7,7 @@ import numpy as np
 from sim.metrics.context import Columns, Floats, RunContext
 from sim.metrics.latency import completed
 from sim.metrics.numbers import describe, ratio
+from sim.metrics.series import entered
 
 
 def handover_columns(requests: Columns) -> dict[str, Floats]:
@@ -42,7 +43,7 @@ def handover(requests: Columns, context: RunContext) -> dict[str, Any] | None:
     times = {name.removesuffix("_s"): describe(column[done]) for name, column in columns.items()}
     return {
         "requests": int(received.sum()),
-        "share": ratio(int(received.sum()), int((requests["status"] != "rejected").sum())),
+        "share": ratio(int(received.sum()), int(entered(requests).sum())),
         "bytes": int(requests["kv_transfer_bytes"].sum()),
         "link_utilisation_mean": float(np.mean(used)),
         "link_utilisation_peak": float(np.max(used)),

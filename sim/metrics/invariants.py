@@ -7,7 +7,7 @@ import numpy as np
 
 from sim.metrics.context import Columns, RunContext
 from sim.metrics.numbers import exact_sum, ratio
-from sim.metrics.series import requests_between, system_intervals
+from sim.metrics.series import entered, requests_between, sent_s, system_intervals
 
 
 class InvariantError(AssertionError):
@@ -32,13 +32,14 @@ class LittlesLaw:
 def littles_law(requests: Columns, steps: Columns, context: RunContext) -> LittlesLaw | None:
     """Little's law from two sides; None when a request is unfinished (it has no latency) or none ran.
 
-    L comes from the steps table (requests seated, over time) and the queue waits; lambda * W from
-    finish times. With preemptions and crashes, whose second wait no table holds, or a second queue between replicas,
-    L is the integral of arrivals less departures: that tests the arithmetic, not the tables against each other.
+    L comes from the steps table (requests seated, over time) and the queue waits; lambda * W from finish times. A
+    request that its client sent again counts from then on. With preemptions and crashes, whose second wait no table
+    holds, or a second queue between replicas, L is the integral of arrivals less departures: that tests the arithmetic,
+    not the tables against each other.
     """
-    entered = requests["status"] != "rejected"
+    inside = entered(requests)
     finished = requests["status"] == "finished"
-    if not context.makespan_s or not entered.any() or not finished[entered].all():
+    if not context.makespan_s or not inside.any() or not finished[inside].all():
         return None
     again = requests["preemptions"].any() or requests["requeues"].any()
     if again or "prefill_replica" in requests:
@@ -46,8 +47,8 @@ def littles_law(requests: Columns, steps: Columns, context: RunContext) -> Littl
         present = float(requests_between(arrival, leave, np.array([0.0, context.makespan_s]))[0])
     else:
         seated = exact_sum(steps["running"] * (steps["end_s"] - steps["start_s"]))
-        present = seated + exact_sum((requests["scheduled_s"] - requests["arrival_s"])[finished])
-    latency = exact_sum((requests["finish_s"] - requests["arrival_s"])[finished])
+        present = seated + exact_sum((requests["scheduled_s"] - sent_s(requests))[finished])
+    latency = exact_sum((requests["finish_s"] - sent_s(requests))[finished])
     count = int(finished.sum())
     return LittlesLaw(
         mean_in_system=present / context.makespan_s,

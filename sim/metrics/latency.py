@@ -8,14 +8,16 @@ from numpy.typing import NDArray
 
 from sim.metrics.context import Columns, Floats
 from sim.metrics.numbers import PERCENTILES, exact_sum, ratio
+from sim.metrics.series import sent_s
 from sim.record import GAP_SHIFT
 
 
 def latency_columns(requests: Columns) -> dict[str, Floats]:
     """Latencies of every request, in seconds; NaN where the event did not happen.
 
-    queue_wait_s = first time in a step - arrival; ttft_s = first token - arrival;
-    e2e_s = finish - arrival; tpot_s = (e2e - ttft) / (output - 1), NaN for one-token outputs;
+    queue_wait_s = first time in a step - arrival, of the last attempt where clients try again;
+    ttft_s = first token - arrival; e2e_s = finish - arrival;
+    tpot_s = (e2e - ttft) / (output - 1), NaN for one-token outputs;
     normalized_s = e2e / output, the normalized latency of the Orca and PagedAttention papers.
     """
     arrival = requests["arrival_s"]
@@ -24,7 +26,7 @@ def latency_columns(requests: Columns) -> dict[str, Floats]:
     tpot = np.full(len(arrival), np.nan)
     np.divide(finish - first, gaps, out=tpot, where=gaps > 0)
     return {
-        "queue_wait_s": requests["scheduled_s"] - arrival,
+        "queue_wait_s": requests["scheduled_s"] - sent_s(requests),
         "ttft_s": first - arrival,
         "tpot_s": tpot,
         "e2e_s": finish - arrival,

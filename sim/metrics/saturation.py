@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from sim.metrics.context import Columns, Floats, RunContext
-from sim.metrics.series import requests_between, waiting_ends
+from sim.metrics.series import entered, requests_between, sent_s, waiting_ends
 
 _BLOCKS = 10
 _FEWEST_REQUESTS = 20
@@ -50,10 +50,10 @@ def saturation(requests: Columns, context: RunContext) -> Saturation:
     the same way. Closed loops are never saturated (each user waits), and fewer than 20 requests or arrivals all
     at once cannot tell. What sessions send after the last of them has started does not count as arrivals.
     """
-    entered = (requests["status"] != "rejected") & (requests["arrival_s"] <= context.last_start_s)
+    counted = entered(requests) & (requests["arrival_s"] <= context.last_start_s)
     if context.closed_loop:
         return NOT_SATURATED
-    verdict = queue_growth(requests["arrival_s"][entered], waiting_ends(requests)[entered])
+    verdict = queue_growth(sent_s(requests)[counted], waiting_ends(requests)[counted])
     if verdict.saturated or "prefill_replica" not in requests:
         return verdict
     prefilled = ~np.isnan(requests["prefilled_s"])

@@ -90,9 +90,21 @@ def waiting_ends(requests: Columns) -> Floats:
     return np.where(np.isnan(scheduled), requests["finish_s"], scheduled)
 
 
+def entered(requests: Columns) -> NDArray[np.bool_]:
+    """Mask of the requests that were taken in: neither rejected nor refused."""
+    mask: NDArray[np.bool_] = ~np.isin(requests["status"], ("rejected", "refused"))
+    return mask
+
+
+def sent_s(requests: Columns) -> Floats:
+    """When each request was sent for the last time: at its arrival, unless its client had to try again."""
+    times: Floats = requests["sent_s"] if "sent_s" in requests else requests["arrival_s"]
+    return times
+
+
 def system_intervals(requests: Columns, makespan_s: float) -> tuple[Floats, Floats]:
-    """Arrival and departure of every request that was taken in; the unfinished leave at the makespan."""
-    entered = requests["status"] != "rejected"
-    finish = requests["finish_s"][entered]
-    arrival = requests["arrival_s"][entered]
+    """Last sending and departure of every request that was taken in; the unfinished leave at the makespan."""
+    inside = entered(requests)
+    finish = requests["finish_s"][inside]
+    arrival = sent_s(requests)[inside]
     return arrival, np.where(np.isnan(finish), np.maximum(arrival, makespan_s), finish)

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from sim.metrics.context import Columns, Floats
 from sim.metrics.numbers import describe, ratio
-from sim.metrics.series import waiting_ends
+from sim.metrics.series import entered, sent_s, waiting_ends
 
 STARVED_TIMES = 10
 """A starved request waited longer than this many median waits and was overtaken at least so often."""
@@ -16,20 +16,22 @@ _MOST_GROUPS = 20
 
 
 def waited_s(requests: Columns) -> Floats:
-    """Seconds from arrival to the first step, or to the end of a request that never got into one.
+    """Seconds from the last sending to the first step, or to the end of a request that never got into one.
 
-    NaN for the rejected.
+    NaN for those that were not taken in.
     """
-    return np.where(requests["status"] == "rejected", np.nan, waiting_ends(requests) - requests["arrival_s"])
+    return np.where(entered(requests), waiting_ends(requests) - sent_s(requests), np.nan)
 
 
 def overtaken(requests: Columns) -> NDArray[np.int64]:
-    """For each request, how many that arrived later were in their first step earlier, on the same replica."""
+    """For each request, how many that were sent later were in their first step earlier, on the same replica."""
     times = np.where(np.isnan(requests["scheduled_s"]), np.inf, requests["scheduled_s"])
     counts = np.zeros(len(times), np.int64)
     for replica in np.unique(requests["replica"]).tolist():
         if replica >= 0:
             mine = np.flatnonzero(requests["replica"] == replica)
+            if "sent_s" in requests:
+                mine = mine[np.argsort(requests["sent_s"][mine], kind="stable")]
             counts[mine] = smaller_behind(times[mine])
     return counts
 
@@ -61,12 +63,12 @@ def smaller_behind(values: Floats) -> NDArray[np.int64]:
 
 
 def starvation(requests: Columns) -> dict[str, Any]:
-    """How uneven the waiting was, over measured requests that were not rejected.
+    """How uneven the waiting was, over measured requests that were taken in.
 
     `starved_share` is of those that waited longer than STARVED_TIMES times the median and were overtaken at
     least STARVED_TIMES times; first come, first served starves nobody, however long the queue.
     """
-    counted = requests["measured"].astype(bool) & (requests["status"] != "rejected")
+    counted = requests["measured"].astype(bool) & entered(requests)
     wait, passed = waited_s(requests)[counted], overtaken(requests)[counted]
     if not wait.size:
         return dict.fromkeys(("max_queue_wait_ms", "max_overtaken", "mean_overtaken", "starved_share"))
@@ -84,7 +86,7 @@ def by_group(requests: Columns, column: str, names: dict[int, str] | None = None
 
     Of many values, the 20 with the most requests.
     """
-    counted = requests["measured"].astype(bool) & (requests["status"] != "rejected")
+    counted = requests["measured"].astype(bool) & entered(requests)
     values, sizes = np.unique(requests[column][counted], return_counts=True)
     if len(values) < 2:
         return None

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sim.metrics.admission import admission
 from sim.metrics.answers import all_answers
 from sim.metrics.context import Columns, RunContext
 from sim.metrics.fairness import fairness
@@ -63,6 +64,7 @@ def summarize(
     body["max_output_tokens_per_s"] = max_output_tokens_per_s(requests, steps)
     ours = {
         "requests": _counts(requests),
+        "admission": admission(requests, context),
         "makespan_s": context.makespan_s,
         "saturation": asdict(verdict),
         "gpu_time": {"total_s": sum(seconds.values()), "seconds": seconds, "fraction": fractions(seconds)},

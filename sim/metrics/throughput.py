@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 from sim.metrics.context import Columns, Floats, RunContext, Slo
 from sim.metrics.latency import completed, given_up
 from sim.metrics.numbers import ratio
-from sim.metrics.series import RowIntegrator, peak
+from sim.metrics.series import RowIntegrator, entered, peak
 
 
 def throughput(requests: Columns, latencies: dict[str, Floats], context: RunContext) -> dict[str, Any]:
     """Counts and rates of measured requests over `duration` = first arrival to last finish among them.
 
-    `failed` counts the rejected, the cancelled, the timed out and those that a crash ended.
+    `failed` counts the rejected, the refused, the cancelled, the timed out and those that a crash ended.
     `max_concurrent_requests` is exact; vLLM counts all that touch a whole second, which is at least as many.
     `request_goodput` and `slo_attainment` are None without an SLO.
     """
@@ -30,7 +30,7 @@ def throughput(requests: Columns, latencies: dict[str, Floats], context: RunCont
         "num_prompts": int(measured.sum()),
         "duration": duration,
         "completed": int(done.sum()),
-        "failed": int((measured & ((requests["status"] == "rejected") | given_up(requests))).sum()),
+        "failed": int((measured & (~entered(requests) | given_up(requests))).sum()),
         "total_input_tokens": inputs,
         "total_output_tokens": outputs,
         "request_throughput": ratio(int(done.sum()), duration),

@@ -147,9 +147,15 @@ def traffic(summary: Summary) -> Iterable[tuple[str, str]]:
     """What was asked and what was answered: names and figures."""
     counts = summary["requests"]
     ended = [f"{count(counts['finished'])} finished"]
-    others = ("rejected", "cancelled", "timed_out", "failed", "unfinished")
+    others = ("rejected", "refused", "cancelled", "timed_out", "failed", "unfinished")
     ended += [f"{count(counts[name])} {name.replace('_', ' ')}" for name in others if counts.get(name)]
     yield "requests", ", ".join(ended)
+    if kept_out := summary.get("admission"):
+        by_rule = ", ".join(f"{count(times)} by {name}" for name, times in kept_out["by_rule"].items() if times)
+        yield "refusals", by_rule or "none"
+        if tried := kept_out["attempts"]:
+            again, done = count(tried["requests_sent_again"]), count(tried["of_these_finished"])
+            yield "attempts", f"{count(tried['total'])}, {again} requests sent again, of which {done} finished"
     if answers := summary.get("all_answers"):
         mean, p99 = (milliseconds(answers[f"{statistic}_e2el_ms"]) for statistic in ("mean", "p99"))
         yield "all answers", f"{mean} mean, {p99} p99 of {count(answers['completed'])} prompts"

@@ -75,6 +75,11 @@ class Cluster(Placement):
     """Which replica gets a request. E.g. `least_outstanding`."""
     router_staleness: Annotated[Seconds, Field(ge=0)] = 0.0
     """How often the router learns the replicas' state: it sees them as they were then; 0: as they are."""
+    gateway_latency: Seconds = 0.0
+    """How long a request takes through the gateway before it is let in and routed. E.g. `5ms`."""
+    admission: tuple[Annotated[Any, Choice("sim.admission")], ...] = ()
+    """Rules that keep requests out, asked in this order; the first that refuses is the last that is asked. E.g.
+    `[{queue_limit: {outstanding_per_replica: 64}}]`."""
     request_timeout: Annotated[Seconds, Field(gt=0)] | None = None
     """The server gives up a request that has not finished so long after a replica got it; default: never. E.g.
     `2min`."""

@@ -24,6 +24,7 @@ from sim.workload.grid import spread, told_of_grid
 from sim.workload.mix import mixed
 from sim.workload.points import MAX_REQUESTS, UserLoop
 from sim.workload.prefixes.repeated_prompts import RepeatedPrompts
+from sim.workload.retries import Retries
 from sim.workload.sessions import SessionFile
 from sim.workload.table import MAX_TOKENS, ONE_TENANT, ClosedLoop, Floats, Ints, RequestTable, rounded
 from sim.workload.waiting import after_thinking
@@ -80,11 +81,14 @@ class Workload(BaseModel):
     """Answers to each prompt (OpenAI's and vLLM's n): requests that share their prompt's KV blocks. E.g. `4`."""
     beam_width: Annotated[int, Field(ge=1, le=1000)] = 1
     """Beams of a search for each answer, as vLLM does it: rounds of one-token requests; 1: no search. E.g. `4`."""
+    retries: Retries | None = None
+    """Clients that are turned away (by `cluster.admission`, or since nobody serves) try again; default: they do not.
+    E.g. `{max_attempts: 5, first_delay: 1s}`."""
     prediction_error: NonNegative = 0.0
     """How wrong schedulers guess output lengths: the standard deviation of ln(guess / truth); 0: they know. E.g.
     `0.5`."""
     mix: Annotated[dict[str, "Workload"], Field(min_length=1)] | None = None
-    """Several workloads at once, and nothing beside them but load:; the requests of each are a tenant's of its name.
+    """Several workloads at once, beside them only load: and retries:; the requests of each are a tenant's of its name.
     E.g. `{chat: {trace: {csv: {path: chat.csv}}}, batch: {trace: {csv: {path: batch.csv}}}}`."""
     load: Positive = 1.0
     """Everything arrives so many times as fast; `servecast capacity` turns this knob. E.g. `2.0`."""
@@ -92,10 +96,13 @@ class Workload(BaseModel):
     @model_validator(mode="after")
     def _one_whole_story(self) -> Self:
         if self.mix is not None:
-            beside = sorted(self.model_fields_set - {"mix", "load"}, key=[*type(self).model_fields].index)
+            beside = sorted(self.model_fields_set - {"mix", "load", "retries"}, key=[*type(self).model_fields].index)
             changed = [name for name in beside if getattr(self, name) != type(self).model_fields[name].default]
             if changed:
                 raise ValueError(f"{changed[0]} beside mix: says nothing of which workload; give it to one of them")
+            for name, part in self.mix.items():
+                if part.retries is not None:
+                    raise ValueError(f"mix.{name}.retries: all clients try again alike; give retries: beside mix")
             return self
         if self.load != 1.0 and isinstance(self.arrivals, UserLoop):
             raise ValueError("a closed loop's rate follows from its users and think time: change these, not load:")

@@ -183,5 +183,5 @@ def test_only_measured_requests_count_in_latencies(three: Tables) -> None:
     assert summary["duration"] == 5.0  # from the arrival of request 1
     assert summary["mean_ttft_ms"] == pytest.approx(1000)
     assert summary["slo_attainment"]["all"] == 0.5
-    ended = {"finished": 3, "rejected": 0, "unfinished": 0, "cancelled": 0, "timed_out": 0, "failed": 0}
+    ended = {"finished": 3, "rejected": 0, "unfinished": 0, "cancelled": 0, "timed_out": 0, "failed": 0, "refused": 0}
     assert summary["requests"] == {"total": 3} | ended

@@ -90,7 +90,10 @@ def _over_time(run: SavedRun, replica: int, edges: Floats, blocks: int | None) -
     kv = rows.amounts(steps["kv_used_blocks"] * lasting) / width
     return {
         "batch": rows.amounts(steps["running"] * lasting) / width,
-        "queue": requests_between(mine["arrival_s"].to_numpy(), mine["scheduled_s"].to_numpy(), edges) / width,
+        "queue": requests_between(
+            mine.get("sent_s", mine["arrival_s"]).to_numpy(), mine["scheduled_s"].to_numpy(), edges
+        )
+        / width,
         **({"KV in use": kv / blocks} if blocks else {"KV blocks": kv}),
         "busy": np.clip(rows.amounts(lasting) / width, 0.0, 1.0),
     }

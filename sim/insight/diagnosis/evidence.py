@@ -7,7 +7,7 @@ import numpy as np
 from sim.insight.diagnosis.change import BATCHING, ENGINE, IDLE, KV_MEMORY, LATENCY, SCHEDULING, SINGLE_NODE
 from sim.metrics import Columns
 from sim.metrics.fleet import of_replica
-from sim.metrics.series import waiting_ends
+from sim.metrics.series import sent_s, waiting_ends
 from sim.report.words import count, milliseconds, number, percent
 from sim.resolve import Cluster
 from sim.run import Result
@@ -62,7 +62,7 @@ def waiting_by_cause(requests: Columns, steps: Columns, replicas: Columns, clust
     """
     totals = dict.fromkeys(("seats", "kv", "budget"), 0.0)
     seats = np.array([setup.limits.max_num_seqs for setup in cluster.pools.values()])[replicas["pool"]]
-    begin, end = requests["arrival_s"], waiting_ends(requests)
+    begin, end = sent_s(requests), waiting_ends(requests)
     for replica in np.unique(steps["replica"]).tolist():
         rows = steps["replica"] == replica
         mine = requests["replica"] == replica

@@ -1,0 +1,79 @@
+"""So many requests, or tokens, in a time, for each tenant."""
+
+from dataclasses import dataclass
+from math import inf
+
+from sim.admission import Admits, Door
+from sim.request import Request
+from sim.workload.fields import Positive
+
+_ROUNDING = 1e-9
+"""A bucket that lacks less than this is full enough: its level is a sum of products."""
+
+
+@dataclass(frozen=True)
+class TokenBucket:
+    """Every tenant may send `requests_per_s` requests and `tokens_per_s` tokens, and what it saved up beforehand.
+
+    Savings grow at these rates up to `burst` requests and `burst_tokens`, which are there at the start (defaults: of
+    one second, and of no less than one request). A request costs its prompt and predicted output tokens, as with
+    max_tokens; one that costs more than `burst_tokens` never comes in. Of tenants in `only`, if given; others are
+    not limited.
+    """
+
+    requests_per_s: Positive | None = None
+    burst: Positive | None = None
+    tokens_per_s: Positive | None = None
+    burst_tokens: Positive | None = None
+    only: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.requests_per_s is None and self.tokens_per_s is None:
+            raise ValueError("token_bucket needs a rate: requests_per_s, tokens_per_s, or both")
+        for burst, rate in (("burst", "requests_per_s"), ("burst_tokens", "tokens_per_s")):
+            if getattr(self, burst) is not None and getattr(self, rate) is None:
+                raise ValueError(f"token_bucket has {burst} without {rate}; give both")
+        if self.burst is not None and self.burst < 1:
+            raise ValueError(f"token_bucket.burst is {self.burst:g}, so that no request could come in; give 1 or more")
+
+    def start(self, door: Door) -> Admits:
+        """A judge with two full buckets for each tenant."""
+        burst = max(self.requests_per_s or 0.0, 1.0) if self.burst is None else self.burst
+        burst_tokens = self.burst_tokens or self.tokens_per_s or inf
+        limited = [not self.only or name in self.only for name in door.tenants]
+        requests = [_Bucket(self.requests_per_s or inf, burst) for _ in limited]
+        tokens = [_Bucket(self.tokens_per_s or inf, burst_tokens) for _ in limited]
+
+        def admits(request: Request, now_s: float) -> bool:
+            if not limited[request.tenant]:
+                return True
+            buckets = (
+                (requests[request.tenant], 1),
+                (
+                    tokens[request.tenant],
+                    request.prompt_tokens + request.predicted_tokens,
+                ),
+            )
+            if not all(bucket.has(amount, now_s) for bucket, amount in buckets):
+                return False
+            for bucket, amount in buckets:
+                bucket.level -= amount
+            return True
+
+        return admits
+
+
+class _Bucket:
+    """What has been saved up."""
+
+    def __init__(self, rate_per_s: float, most: float) -> None:
+        self.level = most
+        self._rate_per_s = rate_per_s
+        self._most = most
+        self._filled_s = 0.0
+
+    def has(self, amount: float, now_s: float) -> bool:
+        """Whether it holds so much at that time, which is never earlier than the last."""
+        self.level = min(self._most, self.level + (now_s - self._filled_s) * self._rate_per_s)
+        self._filled_s = now_s
+        return self.level >= amount - _ROUNDING
