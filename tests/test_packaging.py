@@ -99,7 +99,7 @@ def test_the_command_and_the_extras_are_declared() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert project["name"] == "servecast"
     assert project["scripts"] == {"servecast": "sim.cli:main"}
-    assert set(project["optional-dependencies"]) == {"calibrate", "ray", "notebook", "dev"}
+    assert set(project["optional-dependencies"]) == {"calibrate", "docs", "ray", "notebook", "dev"}
     assert not any("torch" in requirement for requirement in project["dependencies"])
     assert any(line.startswith("torch") for line in project["optional-dependencies"]["calibrate"])
 
