@@ -22,6 +22,7 @@ class PredictedTtft:
     knows_caches: ClassVar[bool] = True
 
     within: Annotated[Seconds, Field(gt=0)]
+    """The latest predicted first token, from now. E.g. `2s`."""
 
     def start(self, door: Door) -> Admits:
         """A judge that predicts for one replica after another, until one is good enough."""

@@ -19,9 +19,13 @@ class QueueLimit:
     """
 
     outstanding: Count | None = None
+    """Most requests that have not ended, in all. E.g. `500`."""
     waiting: Count | None = None
+    """Most requests in queues, in all. E.g. `100`."""
     outstanding_per_replica: Count | None = None
+    """Most requests that have not ended, at every replica. E.g. `256`."""
     waiting_per_replica: Count | None = None
+    """Most requests in the queue, at every replica. E.g. `16`."""
 
     def __post_init__(self) -> None:
         limits = (self.outstanding, self.waiting, self.outstanding_per_replica, self.waiting_per_replica)

@@ -22,10 +22,15 @@ class TokenBucket:
     """
 
     requests_per_s: Positive | None = None
+    """Requests per second that a tenant may send. E.g. `10`."""
     burst: Positive | None = None
+    """Requests that a tenant can have saved up; default: those of one second. E.g. `20`."""
     tokens_per_s: Positive | None = None
+    """Tokens per second that a tenant may ask for. E.g. `20000`."""
     burst_tokens: Positive | None = None
+    """Tokens that a tenant can have saved up; default: those of one second. E.g. `100000`."""
     only: tuple[str, ...] = ()
+    """Tenants that are limited; default: all. E.g. `[batch]`."""
 
     def __post_init__(self) -> None:
         if self.requests_per_s is None and self.tokens_per_s is None:
