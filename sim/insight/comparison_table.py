@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from sim.insight.belief import doubts
 from sim.insight.comparison import METRICS, Comparison, Difference
 from sim.report.words import count, milliseconds, money, number, percent
 
@@ -53,7 +54,9 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
             console.print(told, highlight=False)
     for variant, why in comparison.failed.items():
         console.print(Text(f"failed: {variant}: {why}", style="red"))
-    for note in comparison.notes:
+    first_seed = comparison.seeds[0]
+    runs = {variant: comparison.summaries[variant, first_seed] for variant in comparison.variants}
+    for note in (*comparison.notes, *doubts(runs)):
         console.print(Text(f"note: {note}", style="yellow"))
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sim.errors import ScenarioError
+from sim.insight.belief import doubts
 from sim.insight.comparison import variants_of
 from sim.insight.limits import Limit, broken_limit, check_limited, parse_limit
 from sim.insight.runs import run_all
@@ -65,6 +66,8 @@ class _Search:
     failed: float = inf
     binding: str = ""
     trials: list[Trial] = field(default_factory=list)
+    doubts: list[str] = field(default_factory=list)
+    """About the last passing run."""
     lifetimes: float = inf
     """Mean lifetimes, of requests or of sessions whose turns wait, that the last passing run lasted."""
 
@@ -163,6 +166,7 @@ def _judge(
         search.failed, search.binding = min(search.failed, value), broken
     else:
         search.passed = max(search.passed, value)
+        search.doubts = doubts({"": summaries[0]})
         workload, held = search.scenario.workload, summaries[0]["sessions"]
         waits = workload.multi_turn is not None or getattr(workload.trace, "wait", False)
         lives_ms = held["mean_session_ms"] if waits and held else summaries[0]["mean_e2el_ms"]
@@ -192,5 +196,5 @@ def _answer(variant: str, search: _Search) -> Capacity:
         gpus=cluster.gpus,
         usd_per_hour=cluster.usd_per_hour,
         trials=tuple(sorted(search.trials)),
-        notes=tuple(notes),
+        notes=(*notes, *search.doubts),
     )

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from sim.insight.belief import doubts
 from sim.insight.sizing import Size
 from sim.metrics.numbers import json_ready
 from sim.report import summary_json
@@ -27,6 +28,9 @@ def print_sizes(found: Sequence[Size], console: Console) -> None:
         style = "bold green" if place == 0 and one.carries else "" if one.carries else "dim"
         table.add_row(*(Text(cell, style=style) for cell in _cells(one)))
     console.print(table)
+    runs = {f"{one.gpu} TP{one.tensor_parallel}" if one.tensor_parallel else one.gpu: one.summary for one in found}
+    for note in doubts({name: summary for name, summary in runs.items() if summary}):
+        console.print(Text(f"note: {note}", style="yellow"))
     if not any(one.carries for one in found):
         console.print(Text("nothing that was tried carries this load", style="bold red"))
 

@@ -5,6 +5,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from sim.insight.belief import doubts
 from sim.insight.comparison import METRICS
 from sim.insight.comparison_table import written
 from sim.insight.sweeps.axes import read_value
@@ -39,7 +40,8 @@ def print_sweep(found: Sweep, console: Console) -> None:
         console.print(Text(f"failed: {', '.join(point.overrides)}: {why}", style="red"))
     if len(found.failed) > 3:
         console.print(Text(f"and {len(found.failed) - 3} more points failed (sweep.csv says why)", style="red"))
-    for note in found.notes:
+    runs = {", ".join(point.overrides): {"validity": point.validity} for point in found.points if point.validity}
+    for note in (*found.notes, *doubts(runs)):
         console.print(Text(f"note: {note}", style="yellow"))
     if found.from_before:
         console.print(Text(f"{found.from_before} runs were there from before", style="dim"))

@@ -34,6 +34,8 @@ class Point:
     metrics: Mapping[str, float]
     saturated: bool = False
     error: str = ""
+    validity: Mapping[str, Any] = field(default_factory=dict)
+    """Whether its first run can be believed (see sim.metrics.validity)."""
 
 
 @dataclass(frozen=True)
@@ -214,7 +216,8 @@ def _point(overrides: tuple[str, ...], error: str, outcomes: Sequence[Outcome]) 
     summaries = [outcome.summary for outcome in outcomes if outcome.summary is not None]
     each = [metrics_of(summary) for summary in summaries]
     means = {name: sum(one[name] for one in each) / len(each) for name in METRICS}
-    return Point(overrides, means, any(summary["saturated"] for summary in summaries))
+    saturated = any(summary["saturated"] for summary in summaries)
+    return Point(overrides, means, saturated, validity=summaries[0]["validity"])
 
 
 def _searched(axes: Sequence[Axis], trials: int, objectives: Sequence[str], runner: _Runner, seed: int) -> list[Point]:
