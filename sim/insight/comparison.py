@@ -275,7 +275,7 @@ def metrics_of(summary: Mapping[str, Any]) -> dict[str, float]:
 
 def variants_of(scenario: Scenario, picked: Sequence[str] | None = None) -> dict[str, Scenario]:
     """The scenario as written, then its variants, or those picked by name. Raises ScenarioError for an unknown one."""
-    wanted = list(scenario.variants) if picked is None else list(picked)
+    wanted = [name for name in (scenario.variants if picked is None else picked) if name != BASE]
     return {BASE: scenario.model_copy(update={"variants": {}})} | {name: scenario.variant(name) for name in wanted}
 
 

@@ -30,7 +30,8 @@ def guess_format(path: Path) -> str:
     known = ", ".join(options(FORMATS))
     found = ", ".join(sorted(names)[:12]) or "no names"
     between = f"could be {' or '.join(best)}" if best else "is in no known format"
-    raise TraceError(f"{path} {between} (found {found}); name one with --format-name: {known}")
+    plain = "" if best else "; a plain CSV has the columns arrival_s, prompt_tokens and output_tokens"
+    raise TraceError(f"{path} {between} (found {found}){plain}; or name a format with --format-name: {known}")
 
 
 def _opening(path: Path) -> tuple[str, set[str]]:

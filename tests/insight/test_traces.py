@@ -129,7 +129,7 @@ class TestDescribe:
             (["{chat}", "--set", "limit"], "write KEY=VALUE"),
             (["{chat}", "--arrivals", "poisson"], "brings its own arrival times"),
             (["{chat}", "--plot", "no/where.png"], "there is no folder"),
-            (["{odd}"], "odd.csv is in no known format (found a, b); name one with --format-name: aiperf, azure"),
+            (["{odd}"], "odd.csv is in no known format (found a, b); a plain CSV has the columns"),
         ],
     )
     def test_errors_are_one_sentence(
