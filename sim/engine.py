@@ -32,7 +32,7 @@ class Engine:
 
     __slots__ = (
         "batching", "decoders", "done_tokens", "group_decodes", "keeps_finished", "kept", "kv", "leaving", "limits",
-        "ordering", "parked_tokens", "policy_state", "prefilling", "running", "seats_given", "steps_planned",
+        "longest_prompt", "ordering", "parked_tokens", "policy_state", "prefilling", "running", "seats_given", "steps_planned",
         "under_way", "waiting", "window_over",
     )  # fmt: skip
 
@@ -62,6 +62,9 @@ class Engine:
         self.policy_state: Any = None  # the policy's own business
         self.steps_planned = 0
         self.window_over = False  # whoever owns the clock says that what the plan would hold for has waited enough
+        self.longest_prompt = limits.max_model_len - 1  # that is not rejected: an answer must have room
+        if getattr(batching, "refuses_long_prompts", False):
+            self.longest_prompt = min(self.longest_prompt, limits.token_budget)
         self.waiting: WaitingQueue
         self.waiting = ordering.queue(self) if isinstance(ordering, QueueOrdering) else KeyQueue(ordering.key)
 
@@ -74,13 +77,6 @@ class Engine:
     def is_idle(self) -> bool:
         """True when nothing runs and nothing waits."""
         return not self.running and not self.waiting
-
-    @property
-    def longest_prompt(self) -> int:
-        """Tokens of the longest prompt that is not rejected: an answer must have room within `max_model_len`."""
-        longest = self.limits.max_model_len - 1
-        refuses = getattr(self.batching, "refuses_long_prompts", False)
-        return min(longest, self.limits.token_budget) if refuses else longest
 
     def accepts(self, request: Request) -> bool:
         """Whether the prompt is not too long."""
@@ -105,8 +101,9 @@ class Engine:
             if not self.kv.can_admit(head, self.kv.lookup(head), head.known_tokens, 0):
                 return StepPlan()  # policies take it for granted that nobody holds memory when nobody runs
         plan = self.batching.plan(self)
-        self.steps_planned += not plan.is_empty
-        if plan.is_empty and plan.hold is None and self.waiting and not self.running and not plan.preempted:
+        if plan.decodes or plan.chunks:
+            self.steps_planned += 1
+        elif plan.hold is None and self.waiting and not self.running and not plan.preempted:
             stuck = self.waiting.head
             if stuck.known_tokens > self.limits.token_budget:
                 raise ServecastError(
@@ -124,8 +121,8 @@ class Engine:
         """How many steps, this one included, can be done at once with `repeat`; at least 1."""
         if plan.chunks or self.prefilling or not plan.decodes:
             return 1
-        if self.leaving:
-            return 1  # seats and blocks become free when the step under way lands
+        if self.leaving and (len(self.waiting) or self.decoders.named):
+            return 1  # seats, blocks and hits become free when the step under way lands
         if self.decoders.named and self.waiting:
             return 1  # blocks that fill during the run could become hits of the waiting request
         if self.waiting.rearranges and self.waiting and self.has_seat:
@@ -147,7 +144,8 @@ class Engine:
         """
         if steps > done:
             self.steps_planned += steps - done
-            self.kv.take(self.decoders.blocks_over(done, steps))
+            if blocks := self.decoders.blocks_over(done, steps):
+                self.kv.take(blocks)
             # As in `schedule_decodes`: the token of the step before is not known if that is under way.
             self._key_named(steps - 1 if self.under_way else steps)
 
@@ -167,7 +165,8 @@ class Engine:
         finished = self.decoders.tick(steps) if plan.decodes else []
         for request in finished:
             self._follow(request)
-        finished += self.sample(plan)
+        if plan.chunks:
+            finished += self.sample(plan)
         if len(finished) > 1:
             finished.sort(key=attrgetter("seat"))
         self.leaving += len(finished)
@@ -202,13 +201,22 @@ class Engine:
     def land(self, plan: StepPlan, finished: list[Request]) -> None:
         """The oldest step under way has ended: its tokens are known, and the finished leave."""
         self.under_way.remove(plan)
-        if self.kv.lands:
+        if plan.chunks and self.kv.lands:
             for request, new, before in plan.chunks:
                 decodes = request in plan.gained or (new == 1 and before >= request.prompt_tokens)
                 if request in self.running and not decodes:
                     self.kv.landed(request, before + new)
+        if plan.landing or self.decoders.named:
+            self._learn(plan.landing)
+        if self.keeps_finished:
+            finished = self._keep(finished)
+        for request in finished:
+            self._let_go(request)
+
+    def _learn(self, landing: list[Request]) -> None:
+        """Tokens have become known: of those that the step was the last to compute for, and of named decodes."""
         known = []
-        for request in plan.landing:
+        for request in landing:
             request.pending_tokens -= 1
             known.append((request.seat, request, request.computed_tokens - request.pending_tokens))
         clock = self.decoders.clock - len(self.under_way)
@@ -218,10 +226,6 @@ class Engine:
             known.sort(key=itemgetter(0))
         for _, request, tokens in known:
             self.kv.key(request, tokens)
-        if self.keeps_finished:
-            finished = self._keep(finished)
-        for request in finished:
-            self._let_go(request)
 
     def _keep(self, finished: list[Request]) -> list[Request]:
         """Finished requests that may go: all, once nobody runs who is not finished."""
@@ -329,9 +333,11 @@ class Engine:
         group = self.decoders
         plan.decodes = group.size
         plan.decode_context_tokens = group.context_tokens
-        self.kv.take(group.blocks_needed)
-        # The token that is computed now came from the step before. If that is under way, nobody knows it yet.
-        self._key_named(0 if self.under_way else 1)
+        if blocks := group.blocks_needed:
+            self.kv.take(blocks)
+        if group.named:
+            # The token that is computed now came from the step before. If that is under way, nobody knows it yet.
+            self._key_named(0 if self.under_way else 1)
 
     def _key_named(self, ticks: int) -> None:
         """Make findable what named members of the decode group fill within the next ticks."""

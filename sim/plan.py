@@ -77,9 +77,12 @@ class StepPlan:
     @property
     def padding_tokens(self) -> int:
         """Tokens computed for nobody."""
-        filling = [self.padded_prompt_tokens - new for _, new, _ in self.chunks] if self.padded_prompt_tokens else ()
-        refused = sum(new - self.gained[request] for request, new, _ in self.chunks if request in self.gained)
-        return self.padding_decodes + sum(filling) + refused
+        padding = self.padding_decodes
+        if self.padded_prompt_tokens:
+            padding += sum(self.padded_prompt_tokens - new for _, new, _ in self.chunks)
+        if self.gained:
+            padding += sum(new - self.gained[request] for request, new, _ in self.chunks if request in self.gained)
+        return padding
 
     def shape(self) -> BatchShape:
         """The batch as the GPU sees it, padding included, which is all that its step time depends on.

@@ -4,10 +4,9 @@ Rows are packed into byte buffers with one call each and become numpy columns at
 """
 
 import struct
-from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +50,8 @@ _STEP = np.dtype(
     ]
 )  # fmt: skip
 _pack_step = struct.Struct("<8d9q6i?").pack
+_pack_decodes = struct.Struct("<5d24x2q32x3q4x3i4xi?").pack
+"""The same for plain decode steps: x bytes are zeros, in columns that they do not have."""
 
 GAP_SHIFT = 43
 """A token gap's bin is its float64 bits shifted by this: 9 bits of mantissa, bins 0.2% wide."""
@@ -132,11 +133,8 @@ class RequestLog:
         return columns
 
 
-class KVUse(NamedTuple):
-    """KV memory of running requests at the end of a step: blocks taken, and tokens that lie in them."""
-
-    blocks: int
-    tokens: int
+KVUse = tuple[int, int]
+"""KV memory of running requests at the end of a step: blocks taken, and tokens that lie in them."""
 
 
 class StepLog:
@@ -162,7 +160,7 @@ class StepLog:
         self._key: tuple[float, ...] | None = None  # of the decode row that may still grow
         self._start_s = self._end_s = 0.0
         self._steps = self._context = self._padding_context = 0
-        self._kv = KVUse(0, 0)
+        self._kv: KVUse = (0, 0)
 
     def decodes(
         self, start_s: float, end_s: float, steps: int, decodes: int, context_tokens: int, running: int,
@@ -203,9 +201,11 @@ class StepLog:
         self._flush()
         self.engine_steps += 1
         decodes, context, rows = plan.decodes, plan.decode_context_tokens, plan.decodes
-        prefills = prefill_tokens = prefill_context = pairs = 0
+        prefills = prefill_tokens = prefill_context = pairs = recomputed = 0
         for request, new, before in plan.chunks:
             after = before + new
+            if before < request.high_water_tokens:
+                recomputed += min(after, request.high_water_tokens) - before
             if request in plan.gained:
                 new = plan.gained[request]  # what was refused is padding
                 decodes += new
@@ -224,7 +224,7 @@ class StepLog:
         self._rows += _pack_step(
             start_s, end_s, time.exposed_host_s(context), time.comm_s, time.padding_s, window_s, transfer_s, bubble_s,
             1, context, pairs,
-            prefill_context, prefill_tokens, plan.recomputed_tokens, plan.padding_tokens, *kv, prefills,
+            prefill_context, prefill_tokens, recomputed, plan.padding_tokens, *kv, prefills,
             decodes, rows, running, len(plan.preempted), self.replica, time.extrapolated,
         )  # fmt: skip
 
@@ -233,9 +233,9 @@ class StepLog:
             return
         decodes, padding, running, host_s, comm_s, padding_s, extrapolated, host_per_context_s = self._key
         host_s += host_per_context_s * ((self._context + self._padding_context) / self._steps)
-        self._rows += _pack_step(
-            self._start_s, self._end_s, host_s, comm_s, padding_s, 0.0, 0.0, 0.0, self._steps,
-            self._context, 0, 0, 0, 0, padding, *self._kv, 0, decodes, decodes, running, 0, self.replica, extrapolated,
+        self._rows += _pack_decodes(
+            self._start_s, self._end_s, host_s, comm_s, padding_s, self._steps, self._context,
+            padding, *self._kv, decodes, decodes, running, self.replica, extrapolated,
         )  # fmt: skip
         self._key = None
 
@@ -269,9 +269,9 @@ class GapLog:
     _FULL = 1 << 16
 
     def __init__(self) -> None:
-        self._gaps_s = array("d")
-        self._weights = array("q")  # tokens per gap, once for each of the runs that `_lengths` tells
-        self._lengths = array("q")
+        self._gaps_s: list[float] = []
+        self._weights: list[int] = []  # tokens per gap, once for each of the runs that `_lengths` tells
+        self._lengths: list[int] = []
         self._counts: dict[int, int] = {}
 
     def add(self, gap_s: float, count: int) -> None:
@@ -296,9 +296,7 @@ class GapLog:
         np.add.at(counts, place, np.repeat(self._weights, self._lengths))
         for key, count in zip(bins.tolist(), counts.tolist(), strict=True):
             self._counts[key] = self._counts.get(key, 0) + count
-        self._gaps_s = array("d")
-        self._weights = array("q")
-        self._lengths = array("q")
+        self._gaps_s, self._weights, self._lengths = [], [], []
 
     def histogram(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The bins in rising order, and how many gaps lie in each."""

@@ -46,8 +46,8 @@ class WindowedEngine(Engine):
     def steady_steps(self, plan: StepPlan) -> int:
         """The same, until what somebody sees, or who gives back blocks, changes its law."""
         steps = super().steady_steps(plan)
-        if steps == 1 or any(earlier.chunks for earlier in self.under_way):
-            return 1  # when those land, their requests' windows slide
+        if steps == 1 or self.leaving or any(earlier.chunks for earlier in self.under_way):
+            return 1  # when those land, windows slide
         if self._group.kv is not None and self.waiting and self.has_seat:
             return 1  # what leaves the windows could let the head of the queue in
         alike = self._group.ticks_alike

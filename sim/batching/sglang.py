@@ -95,6 +95,8 @@ class Sglang:
 
     def steady_steps(self, engine: Engine, plan: StepPlan) -> int:
         """Until the first is done or blocks run short: while the batch is closed, the ratio does not matter."""
+        if engine.leaving and engine.policy_state.closed_at is not None:
+            return 1  # it opens when they have left
         return steady(engine)
 
     def may_disturb(self, engine: Engine, request: Request) -> bool:

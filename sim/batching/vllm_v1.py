@@ -47,8 +47,7 @@ class VllmV1:
 
     def plan(self, engine: Engine) -> StepPlan:
         """Decide the next step."""
-        plan = StepPlan()
-        limits = engine.limits
+        plan, limits = StepPlan(), engine.limits
         threshold = _prefill_threshold(engine)
         budget = _together(engine, plan, limits.token_budget, threshold) if engine.group_decodes else None
         if budget is None:

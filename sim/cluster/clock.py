@@ -31,19 +31,21 @@ WAKE_ORDER = ANSWERED_ORDER + 1
 
 
 class At(simpy.Event):
-    """An event at an absolute time in seconds; of those at the same time the lower `order` comes first."""
+    """An event at an absolute time in seconds; of those at the same time the lower `order` comes first.
+
+    It lies on SimPy's own queue as a `Timeout` does, but with the time itself instead of a delay.
+    """
 
     def __init__(self, env: simpy.Environment, time_s: float, order: int) -> None:
         self.env = env
         self.callbacks = []
-        succeed_at(self, time_s, order)
+        self._ok = True
+        self._value = None
+        heappush(env._queue, (time_s, order, next(env._eid), self))  # type: ignore[misc]
 
 
 def succeed_at(event: simpy.Event, time_s: float, order: int) -> None:
-    """Let a pending event happen at an absolute time.
-
-    Pushes onto SimPy's own queue as `Timeout` does, but with the time itself instead of a delay.
-    """
+    """Let a pending event happen at an absolute time."""
     event._ok = True
     event._value = None
     env = event.env

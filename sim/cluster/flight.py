@@ -1,26 +1,13 @@
 """Steps that are under way."""
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import simpy
 
+from sim.latency import StepTime
 from sim.plan import StepPlan
 from sim.request import Request
-
-
-class Run:
-    """Equal decode steps in a row: how many, when they end (the first item is the start), and when to go on.
-
-    That is at the end of the last step, or, with a step decided ahead, at the end of the last but one.
-    """
-
-    __slots__ = ("end", "ends_s", "scheduled", "steps")
-
-    def __init__(self, steps: int, ends_s: list[float], end: simpy.Event) -> None:
-        self.steps = steps
-        self.scheduled = 1  # of these, by the engine
-        self.ends_s = ends_s
-        self.end = end
 
 
 class Flight(NamedTuple):
@@ -30,3 +17,21 @@ class Flight(NamedTuple):
     delivered_s: float
     plan: StepPlan
     finished: list[Request]
+
+
+@dataclass(slots=True)
+class Run:
+    """Equal decode steps in a row: how many, when they end (the first item is the start), and when to go on.
+
+    That is at the end of the last step, or, with a step decided ahead, at the end of the last but one. `before` is
+    the step under way at the start, until it lands; `scheduled` says how many steps the engine has scheduled.
+    """
+
+    plan: StepPlan
+    steps: int
+    ends_s: list[float]
+    gaps_s: list[float]
+    time: StepTime
+    end: simpy.Event
+    before: Flight | None
+    scheduled: int = 1

@@ -115,8 +115,13 @@ class DecodeReplica(Replica):
         self._arrived = []
 
     def _steady_steps(self, plan: StepPlan) -> int:
-        """Should the cache change in a run, whoever is next might find more in it, and need less room."""
+        """Should the cache change in a run, whoever is next might find more in it, and need less room.
+
+        Likewise when the finished leave.
+        """
         engine = self.engine
+        if engine.leaving:
+            return 1
         if self.receiver.queue.blocked and engine.has_seat and (engine.decoders.named or engine.kv.coarse):
             return 1
         return super()._steady_steps(plan)

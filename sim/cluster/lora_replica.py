@@ -1,6 +1,5 @@
 """A replica with LoRA adapters: its steps take longer the more of them they hold, and wait for those they load."""
 
-from collections.abc import Generator
 from typing import Any
 
 import simpy
@@ -25,9 +24,9 @@ class LoraReplica(Replica):
         self.timer = self._paced(self.costs.timer(self.engine.step_adapters))
         return super()._launch(start_s, plan)
 
-    def _decode(self, start_s: float, plan: StepPlan, steps: int, before: Any) -> Generator[simpy.Event, None, Any]:
+    def _begin_run(self, start_s: float, plan: StepPlan, steps: int, before: Any) -> Any:
         self.timer = self._paced(self.costs.timer(self.engine.step_adapters))
-        return super()._decode(start_s, plan, steps, before)
+        return super()._begin_run(start_s, plan, steps, before)
 
     def _transfer_s(self) -> float:
         return super()._transfer_s() + self.costs.load_s(self.engine.slots.begin_step()) * self._slow[1]

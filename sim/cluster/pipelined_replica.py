@@ -19,7 +19,6 @@ from sim.latency import StepTime, StepTimer
 from sim.latency.pipeline import PipelineTimer
 from sim.pipelining import PipelinedEngine
 from sim.plan import StepPlan
-from sim.record import KVUse
 from sim.request import Request
 
 
@@ -99,7 +98,7 @@ class PipelinedReplica(Replica):
         for request in plan.admitted:
             request.scheduled_s = now_s
         engine, stages = self.engine, len(self.timer.stages)
-        kv = KVUse(engine.kv.used_blocks, engine.held_tokens(0))
+        kv = engine.kv.used_blocks, engine.held_tokens(0)
         # A row lasts from the return of the batch before to its own; its parts are means over the stages.
         from_s = max(now_s, self._returned_s)
         mean = StepTime(gpu_s / stages, host_s / stages, comm_s / stages, padding_s / stages, outside)

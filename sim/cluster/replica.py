@@ -28,13 +28,16 @@ from sim.engine import Engine
 from sim.latency import StepTimer
 from sim.latency.slowed import SlowedTimer
 from sim.plan import StepPlan
-from sim.record import GapLog, KVUse, StepLog
+from sim.record import GapLog, StepLog
 from sim.request import Request
 from sim.windowed import WindowedEngine
 from sim.windowed_record import WindowedStepLog
 
 _LONGEST_RUN = 4096
 """Steps of one event: a bound on memory, not on time."""
+
+_LIKELY_STEPS = 64
+"""Steps that are computed at once when nobody knows when the next request comes, or four times the last run's."""
 
 
 def _ignore(*_: object) -> None:
@@ -73,6 +76,7 @@ class Replica(Watched):
         self._slow = (1.0, 1.0)  # how many times as long steps take, and what goes over links
         self.waits: list[tuple[float, float]] = []  # when nothing ran because KV was on its way
         self._step_s = inf  # duration of the latest decode step, to guess how many fit into a time
+        self._likely_steps = _LIKELY_STEPS  # of a run, before an arrival cuts it short
         self._decoded_s = -inf  # end of the latest step in which the decode group got a token
         self._stalled: list[tuple[float, int]] = []  # measured members whose last token is older: when, how many
         self._held_since: float | None = None  # requests are held back to make a larger batch
@@ -193,7 +197,8 @@ class Replica(Watched):
             crashed = self._stopping == "crash"
             if engine.is_idle or crashed:
                 if flight is not None:  # all that ran in it were given up, or will be lost
-                    yield from self._land(flight)
+                    yield self._ending(flight)
+                    self._landed(flight)
                     flight = None
                     continue
                 if self._stopping is not None:
@@ -214,27 +219,29 @@ class Replica(Watched):
             for request in plan.regrouped:  # its own time is later if it has joined since the group's last step
                 request.last_token_s = max(request.last_token_s, self._decoded_s)
                 self._stalled = []
-            if plan.is_empty and self.ahead:
+            if self.ahead and plan.is_empty:
                 # Everybody's last token is under way, or all were preempted: it costs no time.
                 preempted += plan.preempted
                 if flight is not None:
-                    yield from self._land(flight)
+                    yield self._ending(flight)
+                    self._landed(flight)
                     flight = None
                 continue
             if preempted:
                 plan.preempted[:0] = preempted
                 preempted = []
-            steps = self._steady_steps(plan) if self.fast_forward else 1
+            steps = min(self._steady_steps(plan), _LONGEST_RUN)
             if steps > 1 and (flight is not None or not self.ahead):
-                flight = yield from self._decode(start_s, plan, min(steps, _LONGEST_RUN), flight)
+                run = self._begin_run(start_s, plan, steps, flight)
+                yield run.end
+                flight = self._end_run(run)
                 continue
             launched = self._launch(start_s, plan)
-            if not self.ahead:
-                yield from self._land(launched)
-            else:
-                if flight is not None:
-                    yield from self._land(flight)
-                flight = launched
+            landing = flight if self.ahead else launched
+            if landing is not None:
+                yield self._ending(landing)
+                self._landed(landing)
+            flight = launched if self.ahead else None
 
     def _sleep(self) -> Generator[simpy.Event, None, None]:
         """Wait until something comes, or memory becomes free."""
@@ -245,9 +252,11 @@ class Replica(Watched):
         return plan.is_empty and not (plan.preempted or plan.hold or self.engine.running)
 
     def _steady_steps(self, plan: StepPlan) -> int:
-        return self.engine.steady_steps(plan)
+        return self.engine.steady_steps(plan) if self.fast_forward else 1
 
     def _drop_given_up(self) -> None:
+        if not self._given_up:
+            return
         given_up, self._given_up = self._given_up, []
         for request, status in given_up:
             if not isnan(request.finish_s):
@@ -299,12 +308,11 @@ class Replica(Watched):
                 return plan
             request, delay_s = plan.hold
 
-    def _land(self, flight: Flight) -> Generator[simpy.Event, None, None]:
-        """Wait for the end of a step and let its requests know."""
-        yield At(self.env, flight.end_s, REPLICA_ORDER + self.index)
-        self._landed(flight)
+    def _ending(self, flight: Flight) -> simpy.Event:
+        return At(self.env, flight.end_s, REPLICA_ORDER + self.index)
 
     def _landed(self, flight: Flight) -> None:
+        """A step has ended: its requests get to know."""
         self.engine.land(flight.plan, flight.finished)
         for request in flight.finished:
             request.finish_s = flight.delivered_s
@@ -322,12 +330,13 @@ class Replica(Watched):
             request.scheduled_s = start_s
         engine = self.engine
         running = len(engine.running) - engine.leaving - len(engine.kept)
-        kv = KVUse(engine.kv.used_blocks, engine.held_tokens(1 if plan.decodes else 0))
-        if kv.blocks < self._kv_blocks:
+        blocks = engine.kv.used_blocks
+        kv = blocks, engine.held_tokens(1 if plan.decodes else 0)
+        if blocks < self._kv_blocks:
             self.load_changed(self)
-        self._kv_blocks = kv.blocks
+        self._kv_blocks = blocks
         decoding = engine.decoders.measured
-        stalled = decoding - sum(count for _, count in self._stalled)
+        stalled = decoding - sum(count for _, count in self._stalled) if self._stalled else decoding
         window_s = 0.0 if self._held_since is None else start_s - self._held_since
         self._held_since = None
         transfer_s = self._transfer_s()
@@ -355,7 +364,7 @@ class Replica(Watched):
             decodes, context = shape.decodes - padding, shape.decode_context_tokens - padding_context
             self.log.decodes(
                 start_s, end_s, 1, decodes, context, running, kv, time, padding, padding_context,
-                *plan.seen(with_padding=False),
+                *(plan.seen(with_padding=False) if plan.window else ()),
             )  # fmt: skip
         return Flight(end_s, delivered_s, plan, finished)
 
@@ -375,51 +384,64 @@ class Replica(Watched):
         if decoding:
             self.gaps.add(gap_s, decoding)
 
-    def _decode(
-        self, start_s: float, plan: StepPlan, steps: int, before: Flight | None
-    ) -> Generator[simpy.Event, None, Flight | None]:
-        """Up to `steps` equal decode steps, fewer when an arrival cuts them short.
-
-        `before` is the step under way. Returns the one under way then, if steps are decided ahead.
-        """
-        engine = self.engine
-        running, decoding = len(engine.running) - len(engine.kept), engine.decoders.measured
+    def _begin_run(self, start_s: float, plan: StepPlan, steps: int, before: Flight | None) -> Run:
+        """Up to `steps` equal decode steps, fewer when an arrival cuts them short; `before` is the step under way."""
         # What lies beyond the next arrival would be computed in vain, if that arrival can change anything.
-        until_s = inf if engine.waiting else self.forecast.next_s
-        if until_s - start_s < steps * self._step_s:
+        until_s = inf if self.engine.waiting else self.forecast.next_s
+        if until_s == inf:
+            steps = min(steps, self._likely_steps)
+        elif until_s - start_s < steps * self._step_s:
             steps = min(steps, max(int((until_s - start_s) / self._step_s), 0) + 2)
-        padding, padding_context = plan.padding_decodes, plan.padding_context_tokens
         gaps_s, time = self.timer.decode_run(
-            plan.decodes + padding, plan.decode_context_tokens + padding_context, steps, *plan.seen()
-        )
+            plan.decodes + plan.padding_decodes, plan.decode_context_tokens + plan.padding_context_tokens,
+            steps, *(plan.seen() if plan.window else ()),
+        )  # fmt: skip
         self._step_s = gaps_s[-1]
         ends_s = list(accumulate(gaps_s, initial=start_s))
         steps = min(len(gaps_s), self._steps_until(until_s, ends_s))
-        end = At(self.env, ends_s[steps - self.ahead], REPLICA_ORDER + self.index)
-        run = self.run = Run(steps, ends_s, end)
-        yield run.end
+        order = REPLICA_ORDER + self.index
+        if before is not None and before.finished:
+            At(self.env, start_s, order).callbacks.append(self._land_within_run)
+        end = At(self.env, ends_s[steps - self.ahead], order)
+        self.run = run = Run(plan, steps, ends_s, gaps_s, time, end, before)
+        return run
+
+    def _land_within_run(self, _event: simpy.Event) -> None:
+        """The step has ended that was under way when the run began: the finished leave, if that changes nothing."""
+        run = self.run
+        assert run is not None and run.before is not None
+        if len(self.engine.waiting):
+            self._cut_short(run, bisect_left)  # what they leave might let somebody in
+        if run.steps > 1:
+            self._landed(run.before)
+            run.before = None
+
+    def _end_run(self, run: Run) -> Flight | None:
+        """Take note of the steps of a run; returns the one under way then, if steps are decided ahead."""
         self.run = None
-        steps = run.steps
-        end_s = ends_s[steps]
+        engine, plan, steps = self.engine, run.plan, run.steps
+        self._likely_steps = max(_LIKELY_STEPS, 4 * steps)
+        start_s, end_s = run.ends_s[0], run.ends_s[steps]
+        running, decoding = len(engine.running) - engine.leaving - len(engine.kept), engine.decoders.measured
         engine.repeat(steps, run.scheduled)
-        kv = KVUse(engine.kv.used_blocks, engine.held_tokens(steps))
-        self._kv_blocks = kv.blocks
+        self._kv_blocks = blocks = engine.kv.used_blocks
+        kv = blocks, engine.held_tokens(steps)
         delivered_s = end_s + self.output_overhead_s * plan.decodes
         flight = Flight(end_s, delivered_s, plan, engine.launch(plan, steps))
         self._decoded_s = end_s
         first = 0
         if self._stalled:
-            self._count_gaps(ends_s[1], gaps_s[0], decoding)
+            self._count_gaps(run.ends_s[1], run.gaps_s[0], decoding)
             first = 1
         if decoding:
-            self.gaps.add_run(gaps_s[first:steps], decoding)
-        context = plan.decode_context_tokens
+            self.gaps.add_run(run.gaps_s[first:steps], decoding)
         self.log.decodes(
-            start_s, end_s, steps, plan.decodes, context, running, kv, time, padding, padding_context,
-            *plan.seen(with_padding=False),
+            start_s, end_s, steps, plan.decodes, plan.decode_context_tokens, running, kv, run.time,
+            plan.padding_decodes, plan.padding_context_tokens,
+            *(plan.seen(with_padding=False) if plan.window else ()),
         )  # fmt: skip
-        if before is not None:
-            self._landed(before)
+        if run.before is not None:
+            self._landed(run.before)
         if self.ahead:
             return flight
         self._landed(flight)

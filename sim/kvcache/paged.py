@@ -277,9 +277,10 @@ class PagedKVCache:
 
     def _evict(self, blocks: int) -> None:
         self.evicted_blocks += blocks
-        if self.oldest_run_blocks:
-            self.evicted(None, min(blocks, self.oldest_run_blocks))
-        blocks -= self.oldest_run_blocks
+        left = self.oldest_run_blocks
+        if left:
+            self.evicted(None, blocks if blocks < left else left)
+        blocks -= left
         while blocks > 0:
             oldest = next(iter(self.cached))
             if isinstance(oldest, Block):

@@ -45,8 +45,9 @@ class Least:
             self._latest[index] = entry
             heapreplace(heap, entry)
         self._chosen[index] = self._turns
+        self._latest[index] = entry = (entry[0], self._turns, index)
+        heapreplace(heap, entry)
         self._turns += 1
-        self._changed(replica)
         return replica
 
     @property
