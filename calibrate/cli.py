@@ -179,7 +179,7 @@ def engine(
     if quiet:
         return
     if format == "json":
-        from sim.report import summary_json
+        from sim.report.save import summary_json
 
         sys.stdout.write(summary_json(report))
         return
@@ -240,7 +240,7 @@ def validate(
     if quiet:
         return
     if format == "json":
-        from sim.report import summary_json
+        from sim.report.save import summary_json
 
         sys.stdout.write(summary_json(validation.summary))
         return

@@ -32,8 +32,8 @@ class Engine:
 
     __slots__ = (
         "batching", "decoders", "done_tokens", "group_decodes", "keeps_finished", "kept", "kv", "leaving", "limits",
-        "longest_prompt", "ordering", "parked_tokens", "policy_state", "prefilling", "running", "seats_given", "steps_planned",
-        "under_way", "waiting", "window_over",
+        "longest_prompt", "ordering", "parked_tokens", "policy_state", "prefilling", "running", "seats_given",
+        "steps_planned", "under_way", "waiting", "window_over",
     )  # fmt: skip
 
     def __init__(

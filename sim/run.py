@@ -99,7 +99,8 @@ class Result:
 
     def plot(self, path: str | Path | None = None) -> Figure:
         """The overview picture; with `path` also written there as PNG."""
-        from sim.report import overview, save_png
+        from sim.report.overview import overview
+        from sim.report.save import save_png
 
         figure = overview(self.summary, self.requests, self.timeline)
         if path is not None:
@@ -129,7 +130,7 @@ class Result:
 
         All files are written, or none. Raises ServecastError when they cannot be.
         """
-        from sim.report import save
+        from sim.report.save import save
 
         return save(
             folder,

@@ -7,8 +7,8 @@ from pathlib import Path
 from calibrate.validation.pictures import latency_picture, steps_picture
 from calibrate.validation.report import markdown
 from calibrate.validation.run import Validation
-from sim.report import save_png
 from sim.report.folder import whole
+from sim.report.save import save_png
 
 LOGS = "validation_logs"
 

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from sim.insight.search import Capacity
 from sim.metrics.numbers import json_ready
-from sim.report import summary_json
+from sim.report.save import summary_json
 from sim.report.words import number
 
 

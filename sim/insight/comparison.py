@@ -158,7 +158,7 @@ class Comparison:
     def plot(self, path: str | Path | None = None) -> Figure:
         """The picture: one row per variant; with `path` also written there as PNG."""
         from sim.insight.comparison_picture import picture
-        from sim.report import save_png
+        from sim.report.save import save_png
 
         figure = picture(self)
         if path is not None:
@@ -167,8 +167,8 @@ class Comparison:
 
     def save(self, folder: str | Path) -> Path:
         """Write comparison.json, runs.csv and comparison.png into `folder`: all of them, or none."""
-        from sim.report import save_png, summary_json
         from sim.report.folder import whole
+        from sim.report.save import save_png, summary_json
 
         with whole(Path(folder)) as draft:
             (draft / "comparison.json").write_text(summary_json(self.summary()), encoding="utf-8")

@@ -11,7 +11,7 @@ from rich.text import Text
 from sim.insight.belief import doubts
 from sim.insight.sizing import Size
 from sim.metrics.numbers import json_ready
-from sim.report import summary_json
+from sim.report.save import summary_json
 from sim.report.words import count, milliseconds, number, percent
 
 _COLUMNS = (

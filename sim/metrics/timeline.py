@@ -1,15 +1,20 @@
 """The run over time, in a fixed number of buckets, each an exact time-weighted average."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from sim.metrics.context import Columns, Floats, RunContext
 from sim.metrics.fleet import changes, held_between, of_replica, serving
 from sim.metrics.series import RowIntegrator, requests_between, system_intervals
 from sim.metrics.utilisation import kv_blocks_mean
+
+if TYPE_CHECKING:  # heavy
+    import pandas as pd
 
 _FEWEST, _MOST = 60, 300
 _PER_BUCKET, _FEWEST_OF_ALL = 3, 20
@@ -25,6 +30,8 @@ def timeline(requests: Columns, steps: Columns, context: RunContext) -> pd.DataF
     and ttft_p99_s are of the requests that arrive in the bucket, NaN where none does. Where replicas come and go there
     are further columns, time-weighted means of how many: replicas_held, replicas_serving, replicas_busy.
     """
+    import pandas as pd
+
     arrival, leave = system_intervals(requests, context.makespan_s)
     horizon_s = max(context.makespan_s, float(requests["arrival_s"].max(initial=0.0)))
     edges = _edges(horizon_s, len(requests["arrival_s"]))

@@ -1,16 +1,17 @@
 """Results on disk: all of them, whole, or none."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING, Any
 
 from sim.report.folder import whole
+
+if TYPE_CHECKING:  # heavy
+    import pandas as pd
+    from matplotlib.figure import Figure
 
 FILES = (
     "requests.parquet",
@@ -58,6 +59,9 @@ def _write_all(
     resolved_yaml: str,
     figure: Figure,
 ) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     for name in ("requests", "steps", "timeline"):
         table = pa.Table.from_pandas(tables[name], preserve_index=False).replace_schema_metadata(None)
         pq.write_table(table, draft / f"{name}.parquet", compression="zstd")

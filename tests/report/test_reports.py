@@ -14,7 +14,9 @@ from rich.console import Console
 
 from sim.errors import ServecastError
 from sim.metrics import Slo, requests_frame, steps_frame, summarize, timeline
-from sim.report import FILES, finding, overview, print_report, save, save_png, summary_json
+from sim.report.overview import finding, overview
+from sim.report.save import FILES, save, save_png, summary_json
+from sim.report.terminal import print_report
 from sim.report.words import duration, money, number, percent, tick
 from tests.metrics.queues import Tables, context, requests_table, steps_table
 from tests.report.toy import chat, serve

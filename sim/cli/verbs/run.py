@@ -53,7 +53,7 @@ def run(
     if format == "json":
         print_json(result.summary)
         return
-    from sim.report import print_report
+    from sim.report.terminal import print_report
 
     print_report(result.summary, console(), result.wall_s)
     if out is not None:

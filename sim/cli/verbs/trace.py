@@ -125,7 +125,7 @@ def fit(
 
 def _draw(plot: Path, opened: Any, told: dict[str, Any]) -> None:
     from sim.insight.traces.picture import picture
-    from sim.report import save_png
+    from sim.report.save import save_png
 
     save_png(picture(opened, told), plot)
 

@@ -116,7 +116,7 @@ class Diagnosis:
     def plot(self, path: str | Path | None = None) -> Figure:
         """The picture: from today's goodput to the bound, and what the fixes reach; with `path` also written as PNG."""
         from sim.insight.diagnosis.picture import picture
-        from sim.report import save_png
+        from sim.report.save import save_png
 
         figure = picture(self)
         if path is not None:
@@ -125,8 +125,8 @@ class Diagnosis:
 
     def save(self, folder: str | Path) -> Path:
         """Write diagnosis.json, diagnosis.png and fixed.yaml (the scenario with the best fixes): all, or none."""
-        from sim.report import save_png, summary_json
         from sim.report.folder import whole
+        from sim.report.save import save_png, summary_json
 
         with whole(Path(folder)) as draft:
             (draft / "diagnosis.json").write_text(summary_json(self.summary()), encoding="utf-8")

@@ -85,7 +85,7 @@ class Sweep:
     def plot(self, path: str | Path | None = None) -> Figure:
         """All points over two objectives, the third as colour; with `path` also written there as PNG."""
         from sim.insight.sweeps.picture import picture
-        from sim.report import save_png
+        from sim.report.save import save_png
 
         figure = picture(self)
         if path is not None:
@@ -94,8 +94,8 @@ class Sweep:
 
     def save(self, folder: str | Path) -> Path:
         """Write sweep.csv and sweep.png into `folder`: both, or none."""
-        from sim.report import save_png
         from sim.report.folder import whole
+        from sim.report.save import save_png
 
         with whole(Path(folder)) as draft:
             self.table.to_csv(draft / "sweep.csv", index=False)

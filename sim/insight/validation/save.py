@@ -4,8 +4,8 @@ from pathlib import Path
 
 from sim.errors import ServecastError
 from sim.insight.validation.replay import Validation
-from sim.report import save_png, summary_json
 from sim.report.folder import check_folder, whole
+from sim.report.save import save_png, summary_json
 
 
 def check_places(out: Path | None, plot: Path | None) -> None:
