@@ -106,7 +106,8 @@ def _gpu_time(axes: Axes, comparison: Comparison) -> None:
     order = [labels.index(name) for name in GPU_TIME if name in labels]
     axes.legend(
         [handles[i] for i in order], [labels[i] for i in order], loc="upper right", bbox_to_anchor=(1.0, -0.01),
-        ncols=6, frameon=False, fontsize=8.5, handlelength=1, handleheight=1, columnspacing=1.2,
+        ncols=len(order) if len(order) <= 8 else 6, frameon=False, fontsize=8.5, handlelength=1, handleheight=1,
+        columnspacing=1.2,
     )  # fmt: skip
 
 

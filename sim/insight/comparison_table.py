@@ -28,11 +28,14 @@ _SHOWN = (
     "p99_ttft_ms",
     "mean_tpot_ms",
     "p99_tpot_ms",
+    "prefix_cache_hit_rate",
     "usd_per_million_output_tokens",
     "batch_size_mean",
     "preemptions",
 )
 """What fits a terminal; JSON has everything."""
+_IF_ANY = ("prefix_cache_hit_rate", "preemptions")
+"""Told only where they are not zero for all variants."""
 _TOLD = ("request_goodput", "output_throughput", "p99_ttft_ms", "p99_tpot_ms", "usd_per_million_output_tokens")
 _SURE = 0.95
 _SMALL = 0.01
@@ -85,9 +88,11 @@ def _table(comparison: Comparison) -> Table:
     """Variants are rows: there may be many, and their names are long."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("variant", no_wrap=True)
-    shown = [name for name in _SHOWN if comparison.table[name].notna().any()]
+    told = comparison.table.notna() & ~(comparison.table.eq(0) & comparison.table.columns.isin(_IF_ANY))
+    shown = [name for name in _SHOWN if told[name].any()]
     for name in shown:
-        table.add_column(METRICS[name].label, justify="right")
+        label = METRICS[name].label
+        table.add_column(label, justify="right", min_width=max(map(len, label.split())))
     best = {name: _best(comparison, name) for name in shown}
     for variant in comparison.variants:
         mark = " (saturated)" if comparison.saturated(variant) else ""

@@ -20,7 +20,9 @@ def number(value: float | None) -> str:
 
 
 def tick(value: float, seconds: bool = False) -> str:
-    """As `number` or `duration`, without zeros after the point: for axes."""
+    """As `number` or `duration`, without zeros after the point: for axes. No odd seconds beside minutes: 1,000 s."""
+    if seconds and value >= 600 and value % 60:
+        return f"{value:,.0f} s"
     text = duration(value) if seconds else number(value)
     return _TRAILING_ZEROS.sub(r"\1", text)
 

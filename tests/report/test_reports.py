@@ -197,6 +197,6 @@ def test_numbers_as_people_read_them() -> None:
         "0 s", "2.00 µs", "12.3 ms", "1.00 s", "75.0 s", "12 min 34 s", "1 h 02 min", "-",
     ]  # fmt: skip
     assert [tick(x) for x in (0, 0.5, 10, 20_000)] == ["0", "0.5", "10", "20k"]
-    assert [tick(x, seconds=True) for x in (0.02, 1, 100)] == ["20 ms", "1 s", "100 s"]
+    assert [tick(x, seconds=True) for x in (0.02, 1, 100, 1000)] == ["20 ms", "1 s", "100 s", "1,000 s"]
     assert [percent(x) for x in (0, 0.0001, 0.1234, 1, None)] == ["0.0%", "<0.1%", "12.3%", "100.0%", "-"]
     assert [money(x) for x in (0.1234, 1234.5, None)] == ["$0.123", "$1,234.50", "-"]
