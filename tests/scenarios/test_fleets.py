@@ -31,3 +31,22 @@ def test_what_a_dying_node_costs_at_the_peak() -> None:
     assert counts["failed"] == found.summaries["as written", 1]["fleet"]["requeued"] == pytest.approx(139, abs=10)
     assert found.summaries["who waits a second is sent away", 1]["requests"]["timed_out"] < 0.025 * 10_800
     assert found.gpu_time("as written")["loading"] / found.gpu_time("as written")["down"] == pytest.approx(3.8, abs=0.1)
+
+
+def test_a_retry_storm_outlasts_its_cause() -> None:
+    written = sim.load("retry-storm")
+    runs = {name: sim.run(written.variant(name)) for name in written.variants} | {"as written": sim.run(written)}
+    good = {}
+    for name, run in runs.items():
+        late = run.requests[run.requests["arrival_s"] >= 120]
+        good[name] = float(((late["status"] == "finished") & (late["ttft_s"] <= 1.0)).mean())
+    assert good["nobody tries again"] == pytest.approx(0.96, abs=0.01)
+    assert good["as written"] == pytest.approx(0.38, abs=0.03)
+    assert good["back-off for as long"] == pytest.approx(0.73, abs=0.03)
+    assert good["back-off with jitter"] == pytest.approx(0.91, abs=0.02)
+    assert good["eager for five seconds"] == pytest.approx(0.93, abs=0.02)
+    tried = {name: run.summary["admission"]["attempts"] for name, run in runs.items()}
+    assert tried["as written"]["mean"] == pytest.approx(15, abs=1) and tried["as written"]["max"] == 60
+    assert tried["back-off for as long"]["total"] < 0.2 * tried["as written"]["total"]
+    refused = {name: run.summary["requests"]["refused"] for name, run in runs.items()}
+    assert refused["as written"] == 350 and refused["eager for five seconds"] == 594
