@@ -1,9 +1,11 @@
 """So many requests, or tokens, in a time, for each tenant."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from math import inf
 
 from sim.admission import Admits, Door
+from sim.choice import nearest
+from sim.errors import ServecastError
 from sim.request import Request
 from sim.workload.fields import Positive
 
@@ -42,30 +44,36 @@ class TokenBucket:
             raise ValueError(f"token_bucket.burst is {self.burst:g}, so that no request could come in; give 1 or more")
 
     def start(self, door: Door) -> Admits:
-        """A judge with two full buckets for each tenant."""
-        burst = max(self.requests_per_s or 0.0, 1.0) if self.burst is None else self.burst
-        burst_tokens = self.burst_tokens or self.tokens_per_s or inf
-        limited = [not self.only or name in self.only for name in door.tenants]
-        requests = [_Bucket(self.requests_per_s or inf, burst) for _ in limited]
-        tokens = [_Bucket(self.tokens_per_s or inf, burst_tokens) for _ in limited]
+        """A judge with full buckets for each tenant. Raises ServecastError if `only` names one that is not there."""
+        for name in self.only:
+            if name not in door.tenants:
+                known = nearest(name, door.tenants)
+                raise ServecastError(f"token_bucket.only names no tenant of the workload: {name!r}{known}")
+        of_tenant = [self._buckets() if not self.only or name in self.only else [] for name in door.tenants]
 
         def admits(request: Request, now_s: float) -> bool:
-            if not limited[request.tenant]:
-                return True
-            buckets = (
-                (requests[request.tenant], 1),
-                (
-                    tokens[request.tenant],
-                    request.prompt_tokens + request.predicted_tokens,
-                ),
-            )
-            if not all(bucket.has(amount, now_s) for bucket, amount in buckets):
+            costs = [(bucket, cost(request)) for bucket, cost in of_tenant[request.tenant]]
+            if not all(bucket.has(amount, now_s) for bucket, amount in costs):
                 return False
-            for bucket, amount in buckets:
+            for bucket, amount in costs:
                 bucket.level -= amount
             return True
 
         return admits
+
+    def _buckets(self) -> list[tuple["_Bucket", Callable[[Request], int]]]:
+        """Those of one tenant, and what a request costs in each."""
+        found: list[tuple[_Bucket, Callable[[Request], int]]] = []
+        if self.requests_per_s is not None:
+            burst = max(self.requests_per_s, 1.0) if self.burst is None else self.burst
+            found.append((_Bucket(self.requests_per_s, burst), lambda _: 1))
+        if self.tokens_per_s is not None:
+            found.append((_Bucket(self.tokens_per_s, self.burst_tokens or self.tokens_per_s), _tokens))
+        return found
+
+
+def _tokens(request: Request) -> int:
+    return request.prompt_tokens + request.predicted_tokens
 
 
 class _Bucket:

@@ -8,6 +8,7 @@ from sim.admission.predicted_ttft import PredictedTtft
 from sim.admission.queue_limit import QueueLimit
 from sim.admission.token_bucket import TokenBucket
 from sim.cluster.turning_away import TurningAway
+from sim.errors import ServecastError
 from sim.faults.crash import Crash
 from sim.latency.linear import Linear
 from sim.record import Record
@@ -112,6 +113,9 @@ def test_buckets_of_tenants() -> None:
     assert let_in(serve(rows, fixed_step(1e-3), turning_away=turned_away(each))) == [0, 1, 4]
     some = TokenBucket(requests_per_s=1, burst=1, only=("a", "c"))
     assert let_in(serve(rows, fixed_step(1e-3), turning_away=turned_away(some))) == [0, 1, 3, 4]
+    unknown = TokenBucket(requests_per_s=1, only=("A",))
+    with pytest.raises(ServecastError, match="no tenant of the workload: 'A'; did you mean 'a'"):
+        serve(rows, fixed_step(1e-3), turning_away=turned_away(unknown))
 
 
 def test_the_first_rule_that_refuses_spares_the_others() -> None:
@@ -147,11 +151,11 @@ def test_the_blocking_probability_of_mm1k() -> None:
     """Geometric answers of mean 100 steps, nearly exponential: P(refused) = rho^K (1 - rho) / (1 - rho^(K + 1))."""
     rng = np.random.default_rng(11)
     step, p, rho, most = 1e-3, 0.01, 0.8, 5
-    count = 80_000
+    count = 60_000
     rows = table(poisson(rng, rho * p / step, count), 1, rng.geometric(p, count))
     record = serve(rows, fixed_step(step), limits=ONE_AT_A_TIME, turning_away=turned_away(QueueLimit(outstanding=most)))
     refused = (record.requests["status"] == "refused").astype(float)
-    assert agrees(refused, rho**most * (1 - rho) / (1 - rho ** (most + 1)), within=0.13)
+    assert agrees(refused, rho**most * (1 - rho) / (1 - rho ** (most + 1)), within=0.15)
 
 
 @pytest.mark.parametrize("make", [QueueLimit, TokenBucket])

@@ -44,7 +44,7 @@ def guarded(draw: st.DrawFn) -> tuple[Case, dict[str, Any]]:
     return case, options
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(guarded())
 def test_every_request_ends_in_one_state(drawn: tuple[Case, dict[str, Any]]) -> None:
     """INV-1 to INV-5 with retries, and that fast-forward leaves the same bytes."""
