@@ -275,3 +275,25 @@ def test_a_run_without_statistics_says_so_first(tmp_path: Path) -> None:
     assert str(nobody.plot().texts[-1].get_text()).startswith("NOTHING MEASURED")
     rejected = sim.run(BASE, overrides=["engine.max_model_len=16"])
     assert "NOTHING RAN" in str(rejected.plot().texts[-1].get_text())
+
+
+def test_a_summary_tells_what_was_kept_out_and_how_often_clients_tried() -> None:
+    scenario = {
+        "model": "llama-3.1-8b", "cluster": {"gpu": "h100-sxm", "admission": [{"queue_limit": {"outstanding": 4}}]},
+        "workload": {
+            "arrivals": {"poisson": {"rate_per_s": 20}}, "requests": 100, "retries": {"max_attempts": 2},
+            "prompt_tokens": {"fixed": {"tokens": 200}}, "output_tokens": {"fixed": {"tokens": 50}},
+        },
+        "slo": {"ttft": "1h"},
+    }  # fmt: skip
+    result = sim.run(scenario)
+    told, refused = result.summary["admission"], int((result.requests["status"] == "refused").sum())
+    assert 0 < refused == result.summary["requests"]["refused"] == result.summary["failed"]
+    assert result.summary["slo_attainment"]["all"] == (100 - refused) / 100
+    assert told["by_rule"] == {"queue_limit": told["refusals"]}
+    # Everybody who was sent to a replica was let in once: all other attempts were refused.
+    assert told["attempts"]["total"] == result.requests["attempts"].sum() == told["refusals"] + 100 - refused
+    assert told["attempts"]["requests_sent_again"] - refused == told["attempts"]["of_these_finished"] > 0
+    assert any(f"{refused} requests were refused" in warning for warning in result.summary["warnings"])
+    plain = sim.run({**scenario, "cluster": {"gpu": "h100-sxm"}, "workload": {**scenario["workload"], "retries": None}})
+    assert plain.summary["admission"] is None and "attempts" not in plain.requests

@@ -29,7 +29,7 @@ class Gateway:
     def __init__(
         self, env: simpy.Environment, fleet: Fleet, ways: Sequence[tuple[Candidates, Choose]],
         giving_up: GivingUp | None, leave: Leave, common: Common, most_requeues: float = inf, most_held: float = inf,
-        latency_s: float = 0.0,
+        latency_s: float = 0.0, order: int = ARRIVAL_ORDER,
     ) -> None:  # fmt: skip
         self._env = env
         self._fleet = fleet
@@ -39,6 +39,7 @@ class Gateway:
         self._common = common
         self._most_requeues = most_requeues
         self._most_held = most_held
+        self._order = order  # of arrivals, among events at the same time
         self._held: dict[Request, None] = {}
         self._held_s = 0.0  # when the latest of them came
         overheads = [pool.request_overhead_s for pool in fleet.pools]
@@ -125,7 +126,7 @@ class Gateway:
         self._common.after_steps = False
         further_s = 0.0 if self._same_way else self._further_s[replica.pool]
         if further_s:
-            order = ANSWERED_ORDER if after_steps else ARRIVAL_ORDER
+            order = ANSWERED_ORDER if after_steps else self._order
             event = At(self._env, self._env.now + further_s, order)
             event.callbacks.append(partial(self._hand_over, request, replica, after_steps))
         else:

@@ -9,6 +9,7 @@ import simpy
 
 from sim.adapting import LoraEngine
 from sim.cluster.arrivals import Forecast, make_requests, open_arrivals
+from sim.cluster.clock import ANSWERED_ORDER, ARRIVAL_ORDER
 from sim.cluster.faults import start_faults
 from sim.cluster.fleet import Fleet
 from sim.cluster.gateway import Gateway
@@ -163,13 +164,14 @@ def simulate(
     ways = [(fleet.serving[model], choose) for model, choose in zip(asked, choosers, strict=True)]
     giving_up = _giving_up(table, request_timeout_s, queue_timeout_s)
     limits = (inf if most is None else most for most in (most_requeues, most_held))
+    order = ANSWERED_ORDER if table.waits else ARRIVAL_ORDER
     make_gateway: Callable[..., Gateway] = Gateway
     if turning_away.rules or turning_away.retries is not None:
         make_gateway = partial(
             GuardedGateway, turning_away=turning_away, seen=[seen[model] for model in asked], tenants=table.tenants,
-            rng=stream(seed, "retries"), after_steps=table.waits,
+            rng=stream(seed, "retries"),
         )  # fmt: skip
-    gateway = make_gateway(env, fleet, ways, giving_up, leave, common, *limits, gateway_latency_s)
+    gateway = make_gateway(env, fleet, ways, giving_up, leave, common, *limits, gateway_latency_s, order)
     lifecycle.on_ready.append(gateway.release)
     lifecycle.on_gone.append(gateway.forsake)
     scalers += start_scalers(lifecycle, gateway, _arrivals(table, asked), (ttft_s, tpot_s), is_over)

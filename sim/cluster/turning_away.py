@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from sim.admission import Rule
 from sim.choice import name_of
-from sim.cluster.clock import ANSWERED_ORDER, ARRIVAL_ORDER, At
+from sim.cluster.clock import At
 from sim.cluster.gateway import Gateway
 from sim.record import Columns
 from sim.request import Request
@@ -65,13 +65,12 @@ class GuardedGateway(Gateway):
 
     def __init__(
         self, *parts: Any, turning_away: TurningAway, seen: Sequence[Candidates], tenants: Sequence[str],
-        rng: np.random.Generator, after_steps: bool,
+        rng: np.random.Generator,
     ) -> None:  # fmt: skip
         super().__init__(*parts)
         self.refusals: dict[str, int] = {name_of(rule): 0 for rule in turning_away.rules}
         self._retries = turning_away.retries
         self._rng = rng
-        self._order = ANSWERED_ORDER if after_steps else ARRIVAL_ORDER
         self._clients: dict[int, Client] = {}
         judges = {}
         for way, candidates in zip(self._ways, seen, strict=True):

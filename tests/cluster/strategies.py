@@ -93,7 +93,6 @@ VALUES: dict[str, list[Any]] = {
     "max_prefill_tokens": [16384, 50],
     "max_queue_delay": [0.0, 1 / 64, 0.2],
     "max_waiting_tokens": [0, 4, 20],
-    "only": [(), ("t1",)],
     "outstanding": [None, 2, 6],
     "outstanding_per_replica": [1, 2, 5],
     "pools": [("", "")],

@@ -7,13 +7,18 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sim.admission.predicted_ttft import PredictedTtft
+from sim.admission.queue_limit import QueueLimit
+from sim.admission.token_bucket import TokenBucket
 from sim.cluster.turning_away import TurningAway
 from sim.metrics import check_causality, gpu_time
 from sim.metrics.context import context_of
 from sim.workload.retries import Retries
+from tests.cluster.handing import serve_apart
 from tests.cluster.strategies import LONGEST, Case, built_in, cases
 from tests.cluster.test_fast_forward import content
 from tests.cluster.test_faults_fuzzed import FAULTS
+from tests.cluster.test_handover_fuzzed import apart
 from tests.serving import serve
 
 RETRIES = st.builds(
@@ -93,13 +98,23 @@ def test_every_request_ends_in_one_state(drawn: tuple[Case, dict[str, Any]]) -> 
 @settings(max_examples=20, deadline=None)
 @given(cases())
 def test_rules_that_refuse_nobody_change_nothing(case: Case) -> None:
-    from sim.admission.predicted_ttft import PredictedTtft
-    from sim.admission.queue_limit import QueueLimit
-    from sim.admission.token_bucket import TokenBucket
-
     lenient = (QueueLimit(1000, 1000, 1000, 1000), TokenBucket(1e9, 1e9, 1e12, 1e12), PredictedTtft(1e6))
     open_door = serve(case.table, case.timer, **case.options)
     watched = serve(case.table, case.timer, **case.options, turning_away=TurningAway(lenient, Retries()))
     alone = {name: column for name, column in watched.requests.items() if name not in ("attempts", "sent_s")}
     assert content(replace(watched, requests=alone)) == content(open_door)
     assert (watched.requests["attempts"] == 1).all() and watched.counters["refusals"] == 0
+
+
+@settings(max_examples=25, deadline=None)
+@given(apart(), st.lists(built_in("sim.admission"), min_size=1, max_size=2), RETRIES)
+def test_before_prefill_pools(drawn: tuple[Case, dict[str, Any]], rules: list[Any], retries: Retries) -> None:
+    case, options = drawn
+    options = options | {"turning_away": TurningAway(tuple(rules), retries)}
+    record = serve_apart(case.table, case.timer, **options)
+    rows = record.requests
+    assert len(set(rows["id"].tolist())) == len(rows["id"]) == len(case.table) - record.counters["requests_not_sent"]
+    assert (rows["attempts"][rows["status"] == "refused"] == retries.max_attempts).all()
+    check_causality(rows)
+    plain = serve_apart(case.table, case.timer, **options | {"fast_forward": False, "group_decodes": False})
+    assert content(plain) == content(record)

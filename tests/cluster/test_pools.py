@@ -12,7 +12,8 @@ from sim.metrics import gpu_time
 from sim.metrics.context import context_of
 from sim.routing.least_outstanding import LeastOutstanding
 from sim.routing.round_robin import RoundRobin
-from tests.serving import engine, table
+from tests.cluster.test_fast_forward import content
+from tests.serving import ClosedLoop, engine, table
 
 FAST, SLOW = (Linear(base_s=step_s, per_prefill_token_s=0, per_decode_s=0).build() for step_s in (0.5, 2.0))
 
@@ -154,3 +155,17 @@ def test_tenants_have_their_models_priorities_and_targets() -> None:
 def test_a_tenant_whom_nobody_serves_is_named(change: dict, words: str) -> None:
     with pytest.raises(ScenarioError, match=words):
         sim.run({**TWO_MODELS, **change})
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_users_of_pools_with_other_overheads_see_the_same_on_both_paths(seed: int) -> None:
+    """All times lie on one grid, so that requests reach the second pool when steps end there, and come after these."""
+    rng, step_s = np.random.default_rng(seed), 1 / 64
+    timer = Linear(base_s=step_s, per_prefill_token_s=0, per_decode_s=0).build()
+    pools = [Pool(engine, timer, name, request_overhead_s=after_s) for name, after_s in (("a", 0.0), ("b", 2 * step_s))]
+    loop = ClosedLoop(4, rng.integers(0, 4, 40) * step_s)
+    rows = table(np.zeros(40), rng.integers(1, 20, 40), rng.integers(1, 30, 40), closed_loop=loop)
+    fast, plain = (
+        simulate(rows, pools, router=RoundRobin(), seed=0, fast_forward=fast_forward) for fast_forward in (True, False)
+    )
+    assert content(fast) == content(plain)

@@ -76,6 +76,7 @@ def test_load_speeds_all_of_them_up() -> None:
         ({"mix": {"a": CHAT}, "requests": 3}, "requests beside mix"),
         ({"mix": {"a": {**CHAT, "requets": 3}}}, r"workload\.mix\.a\.requets is not a known key.*'requests'"),
         ({"mix": {}}, "at least 1"),
+        ({"mix": {"a": {**CHAT, "retries": {}}}}, r"mix\.a\.retries: .* give retries: beside mix"),
         ({"mix": {"a": {**CHAT, "arrivals": {"closed_loop": {"users": 2}}}}}, "closed loop cannot be mixed"),
     ],
 )
