@@ -36,7 +36,7 @@ def saturation(requests: Columns, context: RunContext) -> Saturation:
     """Judge whether an open-loop run offers more work than the cluster can do.
 
     A request waits from its arrival until its first step, or until it is given up. Over the last half of the arrival
-    period, cut into 10 blocks, a straight line is fitted to the mean number waiting. The run is
+    period, warm-up left out, cut into 10 blocks, a straight line is fitted to the mean number waiting. The run is
     saturated when all four hold:
 
     1. backlog: at least max(5, 1.5 * sqrt(n)) of n requests wait when the last arrives: more than
@@ -53,21 +53,27 @@ def saturation(requests: Columns, context: RunContext) -> Saturation:
     counted = entered(requests) & (requests["arrival_s"] <= context.last_start_s)
     if context.closed_loop:
         return NOT_SATURATED
-    verdict = queue_growth(sent_s(requests)[counted], waiting_ends(requests)[counted])
+    measured = requests["arrival_s"][counted & requests["measured"].astype(bool)]
+    since_s = float(measured.min()) if measured.size else -math.inf
+    verdict = queue_growth(sent_s(requests)[counted], waiting_ends(requests)[counted], since_s)
     if verdict.saturated or "prefill_replica" not in requests:
         return verdict
     prefilled = ~np.isnan(requests["prefilled_s"])
     begun = requests["decode_scheduled_s"]
     begun = np.where(np.isnan(begun), requests["finish_s"], begun)
+    # From the first on: parked KV bounds this queue, so that its growth is over soon.
     decoding = queue_growth(requests["prefilled_s"][prefilled], begun[prefilled])
     return replace(decoding, reason=f"decode {decoding.reason}") if decoding.saturated else verdict
 
 
-def queue_growth(arrival: Floats, scheduled: Floats) -> Saturation:
-    """The same verdict from arrivals and ends of waiting alone, in seconds; NaN: waits for ever."""
+def queue_growth(arrival: Floats, scheduled: Floats, since_s: float = -math.inf) -> Saturation:
+    """The same verdict from arrivals and ends of waiting alone, in seconds; NaN: waits for ever.
+
+    The arrival period begins with the first arrival, and not before `since_s`.
+    """
     if arrival.size < _FEWEST_REQUESTS:
         return NOT_SATURATED
-    begin, end = float(arrival.min()), float(arrival.max())
+    begin, end = max(float(arrival.min()), since_s), float(arrival.max())
     if end <= begin:
         return NOT_SATURATED
     scheduled = np.where(np.isnan(scheduled), np.inf, scheduled)

@@ -96,6 +96,15 @@ def test_an_overload_that_was_worked_off_is_not_saturation_at_the_end() -> None:
     assert not saturation(tables.requests, tables.context).saturated
 
 
+def test_a_warm_up_and_a_pause_do_not_hide_an_overload() -> None:
+    """Light load to fill caches, a pause, then more than the server can do."""
+    arrival = np.concatenate([np.arange(200) * 2.0, 1000 + np.arange(200) * 0.5])
+    tables = fifo(arrival, np.ones(400))
+    assert not saturation(tables.requests, tables.context).saturated  # the pause is in the half that is judged
+    tables.requests["measured"] = arrival >= 1000
+    assert saturation(tables.requests, tables.context).saturated
+
+
 def test_closed_loops_batches_and_handfuls_are_never_saturated() -> None:
     tables = mm1(2.0, 1000, 1)
     assert not saturation(tables.requests, replace(tables.context, closed_loop=True)).saturated
