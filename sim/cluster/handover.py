@@ -219,9 +219,21 @@ class Handover:
                 self._send(trip)
             return
         trip.stage = "between"
+        at = At(self._env, delivered_s, ANSWERED_ORDER)  # when every step that ends at that time has ended
+        at.callbacks.append(partial(self._route_on, trip))
+
+    def _route_on(self, trip: _Trip, event: simpy.Event) -> None:
+        if trip.request not in self._trips:
+            return  # given up meanwhile
+        common = trip.prefill.common
+        common.after_steps = True
         decode = self._decode_replica(trip)
-        at = At(self._env, delivered_s + decode.request_overhead_s, ANSWERED_ORDER)
-        at.callbacks.append(partial(self._cross, trip))
+        common.after_steps = False
+        if decode.request_overhead_s:
+            at = At(self._env, self._env.now + decode.request_overhead_s, ANSWERED_ORDER)
+            at.callbacks.append(partial(self._cross, trip))
+        else:
+            self._cross(trip, event)
 
     def _cross(self, trip: _Trip, _event: simpy.Event) -> None:
         if trip.request in self._trips:

@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from sim import choice
+from sim.batching.vllm_v1 import VllmV1
 from sim.engine import Engine, EngineLimits
 from sim.kvcache.paged import Paged
 from sim.kvcache.protocol import KVCacheChoice
@@ -34,12 +35,13 @@ def make_engine(limits: EngineLimits, engine: Section, kv_cache: KVCacheChoice, 
 def hybrid_in_flight_tokens(values: dict[str, Any], draft: Model | None) -> int | None:
     """Most tokens in flight for an engine that frees what leaves sliding windows; None for one that keeps it.
 
-    values: the engine's settings, none open. Only a paged cache frees it, and not beside one that moves blocks to
-    other memory or a draft model's.
+    values: the engine's settings, none open. Only vLLM V1's batching with a paged cache frees it, and not beside one
+    that moves blocks to other memory or a draft model's: other engines reckon with whole contexts.
     """
     moves = values["kv_offload"] is not None or values["preemption"] == "swap"
     paged = isinstance(choice.build("sim.kvcache", values["kv_cache"]), Paged)
-    if values["disable_hybrid_kv_cache_manager"] or moves or draft is not None or not paged:
+    vllms = isinstance(choice.build("sim.batching", values["batching"]), VllmV1)
+    if values["disable_hybrid_kv_cache_manager"] or moves or draft is not None or not (paged and vllms):
         return None
     batches = 2 if values["async_scheduling"] else 1
     return batches * int(values["max_num_batched_tokens"])

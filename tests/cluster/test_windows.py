@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sim import hardware
+from sim.batching.vllm_v1 import VllmV1
 from sim.kvcache._hybrid import HybridPaged
 from sim.kvcache.groups import KVGroups
 from sim.kvcache.paged import Paged
@@ -36,6 +37,8 @@ def windowed_cases(draw: st.DrawFn) -> Case:
     window = draw(st.sampled_from([1, 5, 32, 100, 500]))
     options = {**case.options, "window": window}
     if draw(st.booleans()):
+        options["batching"] = case.options["batching"] if isinstance(case.options["batching"], VllmV1) else VllmV1()
+        options["decide_ahead"] = options["decide_ahead"] and case.options["batching"] == options["batching"]
         groups = KVGroups(4, *draw(st.sampled_from([(1, 1), (0, 1), (1, 2), (2, 1)])), window, 2 * 2048)
         options["kv_cache"] = HybridPaged(groups)
         options["limits"] = dict(options["limits"])
