@@ -2,10 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
 
 from sim.choice import nearest
 from sim.errors import ServecastError
-from sim.faults import Control
+from sim.faults import Act, Control
+from sim.quantity import Seconds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,3 +57,29 @@ class Target:
         if self.indices:
             return replica in self.indices
         return self.pool in (None, control.pool_of(replica))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slower(Target):
+    """Targets that are slower from `at` to `until` (default: to the end)."""
+
+    factor: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    """So many times slower. E.g. `1.5`."""
+    at: Seconds = 0.0
+    """From when."""
+    until: Seconds | None = None
+    """Until when; default: to the end. E.g. `20min`."""
+
+    def start(self, control: Control) -> None:
+        """One event, or two."""
+        control.at(self.at, lambda: self._slow_all(control))
+
+    def slow(self, control: Control, replica: int) -> Act:
+        """Slow a replica down; return what ends it."""
+        raise NotImplementedError
+
+    def _slow_all(self, control: Control) -> None:
+        for replica in self.chosen(control):
+            end = self.slow(control, replica)
+            if self.until is not None:
+                control.at(max(self.until, self.at), end)
