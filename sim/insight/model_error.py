@@ -2,11 +2,11 @@
 
 from math import exp
 
-from sim import hardware
 from sim.errors import ServecastError
 from sim.latency.error import step_error
 from sim.latency.off import Off
 from sim.latency.profile import Profile
+from sim.resolve.naming import gpu_profile
 from sim.scenario import Scenario
 from sim.streams import stream
 
@@ -24,9 +24,8 @@ def shake(scenario: Scenario, draw: int) -> Scenario | None:
     if len(named) > 1:
         return None
     (gpu,) = named
-    path = scenario.path(gpu)
     try:
-        profile = hardware.load(gpu if gpu.lower() in hardware.names() else path)
+        profile = gpu_profile(scenario, gpu)
         error = step_error(profile)
     except ServecastError:
         return None

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from sim.errors import ServecastError
@@ -39,6 +40,19 @@ def run_all(
         if progress is not None:
             progress(len(done), len(scenarios))
     return done
+
+
+def with_seeds(scenario: Scenario, count: int) -> list[Scenario]:
+    """The scenario with its own seed and those that follow it."""
+    return [scenario.model_copy(update={"seed": scenario.seed + number}) for number in range(count)]
+
+
+def run_groups(
+    groups: Sequence[Sequence[Scenario]], jobs: int | None = None, progress: Callable[[int, int], None] | None = None
+) -> list[list[Outcome]]:
+    """`run_all` for all groups at once; the outcomes of each."""
+    outcomes = iter(run_all([one for group in groups for one in group], jobs, progress))
+    return [list(islice(outcomes, len(group))) for group in groups]
 
 
 def run_each(scenarios: Sequence[Scenario], jobs: int | None = None, ray: str | None = None) -> Iterator[Outcome]:

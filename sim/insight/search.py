@@ -12,7 +12,7 @@ from sim.errors import ScenarioError
 from sim.insight.belief import doubts
 from sim.insight.comparison import variants_of
 from sim.insight.limits import Limit, broken_limit, check_limited, parse_limit
-from sim.insight.runs import run_all
+from sim.insight.runs import run_groups, with_seeds
 from sim.scenario import Scenario, load
 
 _MOST_DOUBLINGS = 24
@@ -119,15 +119,13 @@ def capacity(
         due = {name: value for name, value in loads.items() if value is not None}
         if not due:
             break
-        asked = [(name, seed) for name in due for seed in range(seeds)]
-        outcomes = run_all([_at(searches[name], due[name], seed) for name, seed in asked], jobs)
-        for name, value in due.items():
+        groups = [with_seeds(_at(searches[name], value), seeds) for name, value in due.items()]
+        for (name, value), outcomes in zip(due.items(), run_groups(groups, jobs), strict=True):
             summaries = []
-            for (other, _), outcome in zip(asked, outcomes, strict=True):
-                if other == name:
-                    if outcome.summary is None:
-                        raise ScenarioError(f"{name}: {outcome.error}")
-                    summaries.append(outcome.summary)
+            for outcome in outcomes:
+                if outcome.summary is None:
+                    raise ScenarioError(f"{name}: {outcome.error}")
+                summaries.append(outcome.summary)
             _judge(searches[name], value, summaries, wanted, attainment)
         done += 1
         if progress is not None:
@@ -150,10 +148,9 @@ def own_rate(scenario: Scenario) -> float:
     return (sessions - 1) / span_s * (len(table) / sessions)
 
 
-def _at(search: _Search, value: float, seed: int) -> Scenario:
-    scenario = search.scenario
-    workload = scenario.workload.model_copy(update={"load": value})
-    return scenario.model_copy(update={"workload": workload, "seed": scenario.seed + seed})
+def _at(search: _Search, value: float) -> Scenario:
+    workload = search.scenario.workload.model_copy(update={"load": value})
+    return search.scenario.model_copy(update={"workload": workload})
 
 
 def _judge(

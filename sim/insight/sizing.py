@@ -8,11 +8,11 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
-from sim import hardware
 from sim.errors import ScenarioError
 from sim.insight.limits import Limit, broken_limit, check_limited, parse_limit
-from sim.insight.runs import Outcome, run_all
+from sim.insight.runs import Outcome, run_groups, with_seeds
 from sim.resolve import resolve_cluster
+from sim.resolve.naming import gpu_profile
 from sim.scenario import Scenario, load
 
 
@@ -133,12 +133,11 @@ class _Judge:
 
     def verdicts(self, scenarios: Sequence[Scenario]) -> list[tuple[str, str, Mapping[str, float], Mapping[str, Any]]]:
         """(why it cannot be run, which limit it breaks, its figures, its first summary) of each."""
-        asked = [one.model_copy(update={"seed": one.seed + k}) for one in scenarios for k in range(self.seeds)]
-        outcomes = run_all(asked, self.jobs)
+        outcomes = run_groups([with_seeds(one, self.seeds) for one in scenarios], self.jobs)
         self.rounds += 1
         if self.progress is not None:
             self.progress(self.rounds, self.rounds + 3)
-        return [self._verdict(outcomes[i * self.seeds : (i + 1) * self.seeds]) for i in range(len(scenarios))]
+        return [self._verdict(mine) for mine in outcomes]
 
     def _verdict(self, outcomes: Sequence[Outcome]) -> tuple[str, str, Mapping[str, float], Mapping[str, Any]]:
         error = next((outcome.error for outcome in outcomes if outcome.error), "")
@@ -182,8 +181,7 @@ def _price(bracket: _Bracket) -> float | None:
     given = bracket.kind.cluster.gpu_price_per_hour
     if given is not None:
         return given
-    path = bracket.kind.path(bracket.gpu)
-    return hardware.load(bracket.gpu if bracket.gpu.lower() in hardware.names() else path).price_usd_per_hour
+    return gpu_profile(bracket.kind, bracket.gpu).price_usd_per_hour
 
 
 def _usd(bracket: _Bracket, replicas: int | None) -> float:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from sim import hardware
 from sim.errors import ScenarioError, ServecastError
 from sim.scenario import Scenario
 
@@ -23,3 +24,8 @@ def named_or_path(scenario: Scenario, text: str, known: list[str]) -> str | Path
         raise ScenarioError("is empty; give a name or a path")
     path = scenario.path(text)
     return path if text.lower() not in known and path.exists() else text
+
+
+def gpu_profile(scenario: Scenario, gpu: str) -> hardware.Profile:
+    """The profile that a scenario means by `gpu`; raises ProfileError when there is none."""
+    return hardware.load(named_or_path(scenario, gpu, hardware.names()))

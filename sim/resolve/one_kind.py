@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sim import hardware, models
+from sim import models
 from sim.engine import EngineLimits
 from sim.kvcache.capacity import MemorySplit
 from sim.latency import EngineTiming
@@ -11,7 +11,7 @@ from sim.placement import network_names
 from sim.resolve.assembly import hybrid_in_flight_tokens, without_windows
 from sim.resolve.engine_defaults import filled
 from sim.resolve.lora import slots_bytes
-from sim.resolve.naming import at, named_or_path
+from sim.resolve.naming import at, gpu_profile, named_or_path
 from sim.resolve.parallel import (
     expert_shards,
     memory_parts,
@@ -36,7 +36,7 @@ def resolve(scenario: Scenario) -> Setup:
         if scenario.cluster.pipeline_parallel > 1 or scenario.engine.lora is not None:
             model = without_windows(model, "in a pipeline, nor with LoRA adapters")
     with at(scenario, "cluster.gpu"):
-        profile = hardware.load(named_or_path(scenario, scenario.cluster.gpu, hardware.names()))
+        profile = gpu_profile(scenario, scenario.cluster.gpu)
     with at(scenario, "cluster"):
         profile = placed(scenario.cluster, profile, lambda name: named_or_path(scenario, name, network_names()))
     with at(scenario, "cluster.tensor_parallel"):

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from sim.errors import ServecastError
 from sim.insight.check.baseline import Baseline, read
 from sim.insight.comparison import METRICS, metrics_of, variants_of
-from sim.insight.runs import run_all
+from sim.insight.runs import run_groups
 from sim.metrics.numbers import json_ready
 from sim.scenario import Scenario, load
 
@@ -129,13 +129,11 @@ def measure(
     Raises ServecastError if all of them fail.
     """
     named = variants_of(scenario)
-    asked = [one.model_copy(update={"seed": seed}) for one in named.values() for seed in seeds]
-    outcomes = run_all(asked, jobs, progress)
+    groups = [[one.model_copy(update={"seed": seed}) for seed in seeds] for one in named.values()]
     values: dict[str, dict[str, list[float | None]]] = {}
     failed: dict[str, str] = {}
     made_with: dict[str, Any] = {}
-    for index, name in enumerate(named):
-        mine = outcomes[index * len(seeds) : (index + 1) * len(seeds)]
+    for name, mine in zip(named, run_groups(groups, jobs, progress), strict=True):
         if errors := [outcome.error for outcome in mine if outcome.error]:
             failed[name] = errors[0]
             continue

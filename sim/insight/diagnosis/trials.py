@@ -7,7 +7,7 @@ from typing import Any
 
 from sim.errors import ScenarioError
 from sim.insight.diagnosis.change import FAILED, Change, Score, apply, score
-from sim.insight.runs import run_all
+from sim.insight.runs import run_groups, with_seeds
 from sim.run import Result
 from sim.scenario import Scenario
 
@@ -46,16 +46,11 @@ class Trials:
             keys.append(_key(scenario))
             if keys[-1] not in self._known:
                 wanted[keys[-1]] = scenario
-        asked = [
-            scenario.model_copy(update={"seed": scenario.seed + number})
-            for scenario in wanted.values()
-            for number in range(self._seeds)
-        ]
-        total = self.runs + len(asked)
-        outcomes = run_all(asked, self._jobs, self._told(total)) if asked else []
+        groups = [with_seeds(scenario, self._seeds) for scenario in wanted.values()]
+        total = self.runs + len(groups) * self._seeds
+        outcomes = run_groups(groups, self._jobs, self._told(total)) if groups else []
         self.runs = total
-        for index, key in enumerate(wanted):
-            mine = outcomes[index * self._seeds : (index + 1) * self._seeds]
+        for key, mine in zip(wanted, outcomes, strict=True):
             errors = [outcome.error for outcome in mine if outcome.error]
             self._known[key] = [] if errors else [outcome.summary for outcome in mine if outcome.summary is not None]
             if errors:

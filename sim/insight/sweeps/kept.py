@@ -7,10 +7,10 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from sim import hardware
 from sim.errors import ServecastError
 from sim.insight.runs import Outcome
 from sim.report.folder import write_whole
+from sim.resolve.naming import gpu_profile
 from sim.scenario import Scenario
 
 
@@ -54,7 +54,7 @@ def _files(scenario: Scenario) -> Iterator[Path]:
     placements = [scenario.cluster, *scenario.cluster.pools.values()]
     for gpu in sorted({placement.gpu for placement in placements if placement.gpu}):
         try:
-            profile = hardware.load(gpu if gpu.lower() in hardware.names() else scenario.path(gpu))
+            profile = gpu_profile(scenario, gpu)
         except ServecastError:
             continue  # the run will say it
         yield from sorted(path for path in profile.folder.iterdir() if path.is_file())
