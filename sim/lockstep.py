@@ -12,10 +12,10 @@ from typing import Any, TextIO
 
 from sim.batching.vllm_v1 import VllmV1
 from sim.engine import Engine, EngineLimits, Ordering
+from sim.engine.plan import StepPlan
 from sim.errors import ScenarioError, TraceError
 from sim.kvcache.paged import CachedRun, PagedKVCache
 from sim.ordering.fcfs import Fcfs
-from sim.plan import StepPlan
 from sim.request import Request
 
 VLLM = "0.32.0"

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sim.engine.plan import StepPlan
 from sim.latency import StepTime
-from sim.plan import StepPlan
 from sim.request import Request
 
 STATUS = ("unfinished", "finished", "rejected", "cancelled", "timed_out", "failed", "refused")

@@ -59,7 +59,6 @@ class Request:
         self.tenant = tenant  # whose request it is, as an index
         self.session = session  # requests of one session share this number; -1: of none
         self.adapter = NO_ADAPTER  # which LoRA adapter it wants, as an index
-        self.session = session  # requests of one session share this number; -1: of none
         self.segments = segments
         self.output_name = output_name  # set when a later prompt repeats this request's output
         self.measured = measured

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sim.engine.plan import StepPlan
 from sim.models.windows import window_seen, window_tokens
-from sim.plan import StepPlan
 from sim.record import StepLog
 
 COLUMNS = ("window_tokens", "window_pairs", "window_prefill_tokens")

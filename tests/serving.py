@@ -5,24 +5,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from sim.adapterslots import AdapterRoom
-from sim.adapting import LoraEngine
 from sim.batching.vllm_v1 import VllmV1
 from sim.cluster.adapter_costs import AdapterCosts
 from sim.cluster.pool import Pool
 from sim.cluster.simulate import simulate
 from sim.engine import Batching, Engine, EngineLimits, Ordering, QueueOrdering
+from sim.engine.adapterslots import AdapterRoom
+from sim.engine.adapting import LoraEngine
+from sim.engine.plan import StepPlan
+from sim.engine.windowed import WindowedEngine
 from sim.kvcache.paged import Paged
 from sim.kvcache.protocol import KVCacheChoice
 from sim.latency import StepTimer
 from sim.latency.linear import LinearTimer
 from sim.ordering.fcfs import Fcfs
-from sim.plan import StepPlan
 from sim.record import Record
 from sim.request import Request
 from sim.routing import Router
 from sim.routing.round_robin import RoundRobin
-from sim.windowed import WindowedEngine
 from sim.workload.table import ClosedLoop, RequestTable
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from calibrate.reference_engine.kv import BlockTables
-from sim.plan import Chunk, StepPlan
+from sim.engine.plan import Chunk, StepPlan
 from sim.request import Request
 
 Ints = NDArray[np.int64]

@@ -12,9 +12,9 @@ from calibrate.reference_engine.clock import Clock, clock_for
 from calibrate.reference_engine.log import RequestRow, ServingLog, StepRow
 from calibrate.reference_engine.runner import PassTimes, Runner
 from sim.engine import Batching, Engine, EngineLimits, Ordering
+from sim.engine.plan import StepPlan
 from sim.errors import ServecastError
 from sim.models import BatchShape
-from sim.plan import StepPlan
 from sim.request import Request
 
 

@@ -21,7 +21,7 @@ from calibrate.reference_engine.batch import Batch, Buffers, Inputs, Sequence, m
 from calibrate.reference_engine.kernels import Pages
 from calibrate.reference_engine.kv import BlockTables, KVCache
 from calibrate.reference_engine.model import Transformer
-from sim.plan import StepPlan
+from sim.engine.plan import StepPlan
 from sim.request import Request
 
 _REPLAYS = 20

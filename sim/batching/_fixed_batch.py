@@ -7,7 +7,7 @@ computes batch x longest tokens and every later step attends to that much more.
 
 from sim.batching._shared import decode_all
 from sim.engine import Engine
-from sim.plan import StepPlan
+from sim.engine.plan import StepPlan
 from sim.request import Request
 
 

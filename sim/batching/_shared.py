@@ -1,8 +1,8 @@
 """What batching policies have in common: which blocks can be had, who decodes, and who makes room."""
 
 from sim.engine import Engine
+from sim.engine.plan import StepPlan
 from sim.kvcache.protocol import Hit
-from sim.plan import StepPlan
 from sim.request import Request
 
 

@@ -28,7 +28,7 @@ from pydantic import Field
 from sim.batching._fixed_batch import decode_batch, oldest, start_batch
 from sim.batching._shared import steady
 from sim.engine import Engine
-from sim.plan import StepPlan
+from sim.engine.plan import StepPlan
 from sim.quantity import Seconds
 from sim.request import Request
 

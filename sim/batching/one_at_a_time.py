@@ -13,7 +13,7 @@ from typing import ClassVar
 
 from sim.batching._shared import decode_all, steady
 from sim.engine import Engine
-from sim.plan import StepPlan
+from sim.engine.plan import StepPlan
 from sim.request import Request
 
 

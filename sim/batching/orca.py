@@ -20,7 +20,7 @@ from typing import ClassVar
 
 from sim.batching._shared import admit_whole, decode_all, is_new_head, steady
 from sim.engine import Engine
-from sim.plan import StepPlan
+from sim.engine.plan import StepPlan
 from sim.request import Request
 
 

@@ -37,7 +37,7 @@ from sim.batching._shared import (
     to_go,
 )
 from sim.engine import Engine
-from sim.plan import StepPlan
+from sim.engine.plan import StepPlan
 from sim.request import Request
 
 _LEAST_FREE_BLOCKS = 1

@@ -41,7 +41,7 @@ from sim.batching._shared import (
     to_go,
 )
 from sim.engine import Engine
-from sim.plan import StepPlan
+from sim.engine.plan import StepPlan
 from sim.request import Request
 
 _FIRST_RATIO, _LEAST_OF_FIRST, _DECAY_STEPS = 0.7, 0.14, 600

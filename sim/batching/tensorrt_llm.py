@@ -37,8 +37,8 @@ from sim.batching._shared import (
     to_go,
 )
 from sim.engine import Engine
+from sim.engine.plan import StepPlan
 from sim.kvcache.protocol import Hit
-from sim.plan import StepPlan
 from sim.request import Request
 
 

@@ -27,7 +27,7 @@ from pydantic import Field
 
 from sim.batching._shared import blocks_to_end, decode_all, reserved_blocks, steady
 from sim.engine import Engine
-from sim.plan import StepPlan
+from sim.engine.plan import StepPlan
 from sim.request import Request
 
 

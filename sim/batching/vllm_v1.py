@@ -24,8 +24,8 @@ from typing import ClassVar
 
 from sim.batching._shared import fits
 from sim.engine import Engine
+from sim.engine.plan import StepPlan
 from sim.kvcache.protocol import Hit
-from sim.plan import StepPlan
 from sim.request import Request
 
 

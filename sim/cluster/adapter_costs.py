@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sim.adapterslots import Loads
+from sim.engine.adapterslots import Loads
 from sim.latency import StepTimer
 
 

@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import simpy
 
+from sim.engine.plan import StepPlan
 from sim.latency import StepTime
-from sim.plan import StepPlan
 from sim.request import Request
 
 

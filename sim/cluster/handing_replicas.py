@@ -8,8 +8,8 @@ import simpy
 
 from sim.cluster.pool import Pool
 from sim.cluster.replica import Replica
-from sim.handing_over import Receiver, Sender
-from sim.plan import StepPlan
+from sim.engine.handing_over import Receiver, Sender
+from sim.engine.plan import StepPlan
 from sim.request import Request
 
 

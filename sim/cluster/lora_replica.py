@@ -4,10 +4,10 @@ from typing import Any
 
 import simpy
 
-from sim.adapting import LoraEngine
 from sim.cluster.pool import Pool
 from sim.cluster.replica import Replica
-from sim.plan import StepPlan
+from sim.engine.adapting import LoraEngine
+from sim.engine.plan import StepPlan
 
 
 class LoraReplica(Replica):

@@ -15,10 +15,10 @@ import simpy
 
 from sim.cluster.clock import REPLICA_ORDER, At
 from sim.cluster.replica import Replica
+from sim.engine.pipelining import PipelinedEngine
+from sim.engine.plan import StepPlan
 from sim.latency import StepTime, StepTimer
 from sim.latency.pipeline import PipelineTimer
-from sim.pipelining import PipelinedEngine
-from sim.plan import StepPlan
 from sim.request import Request
 
 

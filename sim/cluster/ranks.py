@@ -14,11 +14,11 @@ from sim.cluster.clock import REPLICA_ORDER, WAKE_ORDER, At, succeed_at
 from sim.cluster.flight import Flight
 from sim.cluster.pool import Pool
 from sim.cluster.replica import Replica
+from sim.engine.plan import StepPlan
 from sim.errors import ServecastError
 from sim.latency import StepTimer
 from sim.latency.first_use import FirstUse
 from sim.latency.ranks import KnownTimer, RanksTimer
-from sim.plan import StepPlan
 from sim.request import Request
 
 

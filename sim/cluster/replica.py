@@ -25,12 +25,12 @@ from sim.cluster.lost import take_back
 from sim.cluster.pool import Pool
 from sim.cluster.watched import Common, Watched
 from sim.engine import Engine
+from sim.engine.plan import StepPlan
+from sim.engine.windowed import WindowedEngine
 from sim.latency import StepTimer
 from sim.latency.slowed import SlowedTimer
-from sim.plan import StepPlan
 from sim.record import GapLog, StepLog
 from sim.request import Request
-from sim.windowed import WindowedEngine
 from sim.windowed_record import WindowedStepLog
 
 _LONGEST_RUN = 4096

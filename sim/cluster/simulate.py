@@ -7,7 +7,6 @@ from math import inf
 import numpy as np
 import simpy
 
-from sim.adapting import LoraEngine
 from sim.cluster.arrivals import Forecast, make_requests, open_arrivals
 from sim.cluster.clock import ANSWERED_ORDER, ARRIVAL_ORDER
 from sim.cluster.faults import start_faults
@@ -26,6 +25,7 @@ from sim.cluster.scaler import Arrivals, Scaler, start_scalers
 from sim.cluster.staleness import as_seen
 from sim.cluster.turning_away import GuardedGateway, TurningAway
 from sim.cluster.watched import Common
+from sim.engine.adapting import LoraEngine
 from sim.errors import ServecastError
 from sim.faults import Fault
 from sim.latency.pipeline import PipelineTimer

@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from sim.engine import Engine
+from sim.engine.waiting import KeyQueue
 from sim.request import Request
-from sim.waiting import KeyQueue
 
 Length = Annotated[int, Field(ge=1)]
 

@@ -6,13 +6,13 @@ from typing import Any
 from sim import choice
 from sim.batching.vllm_v1 import VllmV1
 from sim.engine import Engine, EngineLimits
+from sim.engine.speculating import Speculation, SpeculativeEngine
+from sim.engine.windowed import WindowedEngine, WindowedSpeculativeEngine
 from sim.kvcache.paged import Paged
 from sim.kvcache.protocol import KVCacheChoice
 from sim.models import Model
 from sim.sections import Engine as Section
-from sim.speculating import Speculation, SpeculativeEngine
 from sim.streams import stream
-from sim.windowed import WindowedEngine, WindowedSpeculativeEngine
 
 
 def make_engine(limits: EngineLimits, engine: Section, kv_cache: KVCacheChoice, window: int, seed: int) -> Engine:

@@ -5,14 +5,14 @@ from functools import cache
 from typing import Any
 
 from sim import choice
-from sim.adapterslots import AdapterRoom
 from sim.cluster.adapter_costs import AdapterCosts
+from sim.engine.adapterslots import AdapterRoom
+from sim.engine.policies import QueueOrdering
 from sim.errors import ScenarioError
 from sim.hardware import Profile
 from sim.latency import StepTimer
 from sim.models import Model
 from sim.models.lora import adapter_bytes
-from sim.policies import QueueOrdering
 from sim.sections.engineparts import Lora
 
 

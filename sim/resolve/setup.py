@@ -4,12 +4,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sim import hardware
-from sim.adapting import LoraEngine
 from sim.cluster.adapter_costs import AdapterCosts
 from sim.cluster.host_link import HostLink
 from sim.cluster.pool import Pool
 from sim.engine import Engine as Replica
 from sim.engine import EngineLimits
+from sim.engine.adapting import LoraEngine
+from sim.engine.pipelining import PipelinedEngine
 from sim.errors import ScenarioError
 from sim.kvcache._hybrid import HybridPaged
 from sim.kvcache.capacity import HybridMemorySplit, MemorySplit
@@ -21,7 +22,6 @@ from sim.latency.drafting import DraftingTimer, FlatDrafter, ModelDrafter
 from sim.latency.first_use import FirstUse, first_use
 from sim.latency.profile import Profile
 from sim.models import Model
-from sim.pipelining import PipelinedEngine
 from sim.resolve.assembly import make_engine
 from sim.resolve.lora import adapter_costs, adapter_room
 from sim.resolve.parallel import (

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from sim import hardware, models
-from sim.adapterslots import AdapterRoom
 from sim.batching.vllm_v1 import VllmV1
 from sim.choice import options
 from sim.cluster.adapter_costs import AdapterCosts
 from sim.cluster.host_link import HostLink
 from sim.engine import Batching, Ordering, QueueOrdering
+from sim.engine.adapterslots import AdapterRoom
 from sim.kvcache.contiguous import Contiguous
 from sim.kvcache.paged import Paged
 from sim.kvcache.tiers.offload import Offloading

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sim.choice import name_of, options
+from sim.engine.policies import QueueOrdering
 from sim.latency.linear import Linear
-from sim.policies import QueueOrdering
 from sim.record import Record
 from tests.cluster.strategies import ORDERS, Case, cases
 from tests.serving import serve, table

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from sim.choice import options
 from sim.engine import Engine
-from sim.plan import StepPlan
+from sim.engine.plan import StepPlan
 from sim.request import Request
 from tests.cluster.strategies import LONGEST, Case, cases
 from tests.serving import engine

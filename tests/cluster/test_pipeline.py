@@ -10,6 +10,7 @@ from sim.batching.vllm_v1 import VllmV1
 from sim.cluster.pool import Pool
 from sim.cluster.simulate import simulate
 from sim.engine import EngineLimits
+from sim.engine.pipelining import PipelinedEngine
 from sim.kvcache.paged import Paged
 from sim.latency import EngineTiming
 from sim.latency.linear import Linear
@@ -17,7 +18,6 @@ from sim.latency.pipeline import NO_HOP, Hop, PipelineTimer, Stage
 from sim.metrics import gpu_time
 from sim.metrics.context import context_of
 from sim.ordering.fcfs import Fcfs
-from sim.pipelining import PipelinedEngine
 from sim.record import Record
 from sim.routing.round_robin import RoundRobin
 from sim.workload.table import RequestTable

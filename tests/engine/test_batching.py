@@ -14,7 +14,7 @@ from sim.batching.static import Static
 from sim.batching.tensorrt_llm import TensorrtLlm
 from sim.batching.tgi import Tgi
 from sim.engine import Batching, Engine
-from sim.plan import StepPlan
+from sim.engine.plan import StepPlan
 from sim.request import Request
 from tests.serving import engine
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from sim import run
-from sim.adapterslots import AdapterRoom, AdapterSlots, Loads
 from sim.cluster.adapter_costs import AdapterCosts
+from sim.engine.adapterslots import AdapterRoom, AdapterSlots, Loads
 from sim.errors import ServecastError
 from sim.hardware import load as load_gpu
 from sim.kvcache.capacity import split_memory

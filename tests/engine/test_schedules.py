@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from sim.engine.plan import StepPlan
 from sim.ordering.priority import Priority
-from sim.plan import StepPlan
 from sim.request import Request
 from tests.serving import engine, steps_of
 

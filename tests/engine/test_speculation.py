@@ -13,6 +13,7 @@ from sim.choice import name_of, options
 from sim.cluster.pool import Pool
 from sim.cluster.simulate import simulate
 from sim.engine import EngineLimits
+from sim.engine.speculating import Speculation, SpeculativeEngine
 from sim.errors import ServecastError
 from sim.kvcache.paged import Paged
 from sim.latency.drafting import DraftingTimer, FlatDrafter, ModelDrafter
@@ -24,7 +25,6 @@ from sim.ordering.fcfs import Fcfs
 from sim.record import Record
 from sim.request import Request
 from sim.routing.round_robin import RoundRobin
-from sim.speculating import Speculation, SpeculativeEngine
 from tests.serving import serve, steps_of, table
 
 

@@ -18,9 +18,9 @@ from sim.batching.vllm_v1 import VllmV1
 from sim.cluster.pool import Pool
 from sim.cluster.simulate import simulate
 from sim.engine import Engine, EngineLimits
+from sim.engine.plan import StepPlan
 from sim.metrics import requests_frame
 from sim.ordering.fcfs import Fcfs
-from sim.plan import StepPlan
 from sim.request import Request
 from sim.routing.round_robin import RoundRobin
 from sim.workload.table import RequestTable

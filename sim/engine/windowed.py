@@ -7,12 +7,12 @@ which memory is so short that somebody is preempted.
 
 from typing import Any, cast
 
-from sim.engine import Engine
+from sim.engine.core import Engine
+from sim.engine.plan import StepPlan
+from sim.engine.speculating import SpeculativeEngine
+from sim.engine.windowed_decoders import WindowedDecodeGroup
 from sim.kvcache._hybrid import HybridKVCache
-from sim.plan import StepPlan
 from sim.request import Request
-from sim.speculating import SpeculativeEngine
-from sim.windowed_decoders import WindowedDecodeGroup
 
 
 class WindowedEngine(Engine):

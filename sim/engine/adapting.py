@@ -12,15 +12,15 @@ from collections.abc import Iterator
 from heapq import heapify, heappop, heappush
 from typing import Any, cast
 
-from sim.adapterslots import NOTHING, AdapterRoom, AdapterSlots
-from sim.decoders import DecodeGroup
-from sim.engine import Engine
+from sim.engine.adapterslots import NOTHING, AdapterRoom, AdapterSlots
+from sim.engine.core import Engine
+from sim.engine.decoders import DecodeGroup
+from sim.engine.plan import StepPlan
+from sim.engine.policies import QueueOrdering
+from sim.engine.waiting import Key
 from sim.errors import ScenarioError
 from sim.kvcache.protocol import Hit
-from sim.plan import StepPlan
-from sim.policies import QueueOrdering
 from sim.request import NO_ADAPTER, Request
-from sim.waiting import Key
 
 
 class AdapterQueue:

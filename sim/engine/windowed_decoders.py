@@ -6,7 +6,7 @@ And once tokens have left its window, it gives back one block in every `block_si
 
 from heapq import heappop, heappush
 
-from sim.decoders import DecodeGroup
+from sim.engine.decoders import DecodeGroup
 from sim.kvcache._hybrid import HybridKVCache
 from sim.request import Request
 

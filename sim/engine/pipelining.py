@@ -8,11 +8,11 @@ that is preempted meanwhile still gets the token of the step under way.
 Requests are at different steps, so each is scheduled on its own.
 """
 
-from sim.engine import Engine
+from sim.engine.core import Engine
+from sim.engine.plan import StepPlan
+from sim.engine.policies import Batching, EngineLimits, Ordering, QueueOrdering
 from sim.kvcache.paged import Paged
 from sim.kvcache.protocol import KVCacheChoice
-from sim.plan import StepPlan
-from sim.policies import Batching, EngineLimits, Ordering, QueueOrdering
 from sim.request import Request
 
 

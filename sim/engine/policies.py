@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from sim.engine.plan import StepPlan
+from sim.engine.waiting import WaitingQueue
 from sim.kvcache.protocol import KVRoom
-from sim.plan import StepPlan
 from sim.request import Request
-from sim.waiting import WaitingQueue
 
 if TYPE_CHECKING:
-    from sim.engine import Engine
+    from sim.engine.core import Engine
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,13 @@ asked for its last prompt token again, and that step gives the first token.
 from collections.abc import Iterable, Iterator
 from typing import Any, cast
 
-from sim.engine import Engine
+from sim.engine.core import Engine
+from sim.engine.policies import Ordering
+from sim.engine.waiting import KeyQueue
 from sim.errors import ServecastError
 from sim.kvcache.protocol import Hit, KVCache
 from sim.kvcache.tiers.around import Around
-from sim.policies import Ordering
 from sim.request import Request
-from sim.waiting import KeyQueue
 
 
 class _Parking(Around):

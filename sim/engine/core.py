@@ -11,16 +11,14 @@ ended, makes them known and lets the finished go, who keep their seats and block
 from operator import attrgetter, itemgetter
 from typing import Any
 
-from sim.decoders import DecodeGroup
+from sim.engine.decoders import DecodeGroup
+from sim.engine.plan import Chunk, StepPlan
+from sim.engine.policies import Batching, EngineLimits, Ordering, QueueOrdering
+from sim.engine.waiting import KeyQueue, WaitingQueue
 from sim.errors import ServecastError
 from sim.kvcache.paged import Paged
 from sim.kvcache.protocol import Hit, KVCache, KVCacheChoice
-from sim.plan import Chunk, StepPlan
-from sim.policies import Batching, EngineLimits, Ordering, QueueOrdering
 from sim.request import Request
-from sim.waiting import KeyQueue, WaitingQueue
-
-__all__ = ["Batching", "Engine", "EngineLimits", "Ordering", "QueueOrdering"]
 
 
 class Engine:

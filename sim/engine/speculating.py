@@ -11,8 +11,8 @@ Steps then differ from request to request, so requests are scheduled one by one 
 from dataclasses import dataclass
 from typing import Any
 
-from sim.engine import Engine
-from sim.plan import StepPlan
+from sim.engine.core import Engine
+from sim.engine.plan import StepPlan
 from sim.request import Request
 
 _WORD = (1 << 64) - 1
