@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test format clean
+.PHONY: run test docs format clean
 
 run: $(VENV)/.installed
 	$(BIN)/servecast run quickstart --out out/quickstart
@@ -14,6 +14,11 @@ test: $(VENV)/.installed-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pytest -q -n auto
+
+# Every picture and every result in docs/, made anew, then the site in out/site; SERVECAST_SHARED: see docs/regenerate.py.
+docs: $(VENV)/.installed-dev
+	$(BIN)/python docs/regenerate.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .

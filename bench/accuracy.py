@@ -1,7 +1,8 @@
 """How true is it? Errors on real vLLM runs, as shipped, refitted, and left out of the fit.
 
-    python bench/accuracy.py RUNS                    # errors with the constants that ship
-    python bench/accuracy.py RUNS --leave-one-out    # fit on all but one run, predict that one; for each run
+    python -m bench.accuracy RUNS                    # errors with the constants that ship
+    python -m bench.accuracy RUNS --leave-one-out    # fit on all but one run, predict that one; for each run
+    python -m bench.accuracy RUNS --picture FILE.png # and draw them
 
 RUNS holds experiments.json and NAME.requests.csv.gz, as `../shared/reference/vllm_h100`. The fit looks for the few
 constants that all runs share, starting from what is known without them (PRIORS: value and relative spread), so that
@@ -17,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from bench.accuracy_picture import draw
 from calibrate.engine_fit.replay import HOST_COSTS, LATENCIES, Latencies, Replay, mean_errors
 from sim.hardware import Profile
 from sim.scenario import load
@@ -54,12 +56,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", type=Path)
     parser.add_argument("--leave-one-out", action="store_true")
+    parser.add_argument("--picture", type=Path, metavar="FILE.png")
     arguments = parser.parse_args()
     replays = load_runs(arguments.runs)
     print("## As shipped\n")
-    print_errors(replays, [shipped(replay) for replay in replays])
+    found = {"as shipped": print_errors(replays, [shipped(replay) for replay in replays])}
     if arguments.leave_one_out:
-        leave_one_out(replays)
+        found["left out of the fit"] = leave_one_out(replays)
+    if arguments.picture:
+        draw(replays, found, arguments.picture)
 
 
 def load_runs(folder: Path) -> list[Replay]:
@@ -119,26 +124,34 @@ def observations(replay: Replay, simulated: Latencies) -> np.ndarray:
     return np.array(seen)
 
 
-def leave_one_out(replays: list[Replay]) -> None:
-    """Gauss-Newton steps of the regularised least squares, all runs and all but each."""
-    names = list(PRIORS)
+def leave_one_out(replays: list[Replay]) -> list[Latencies]:
+    """Gauss-Newton steps of the regularised least squares, all runs and all but each; what is predicted of each."""
     best = fitted(replays, {name: value for name, (value, _) in PRIORS.items()})
     print("\n## Fitted to all runs\n")
     print_errors(replays, [best] * len(replays))
-    columns = {"all": best}
+    columns = {"prior": {name: value for name, (value, _) in PRIORS.items()}, "shipped": shipped(replays[0])}
+    columns["all runs"] = best
     out = []
     for left in replays:
         others = [replay for replay in replays if replay is not left]
         out.append(fitted(others, best))
-        columns[f"without {left.name}"] = out[-1]
+        columns[f"without {left.name.split('-tp')[0]}"] = out[-1]
     print("\n## Each run left out of the fit\n")
-    print_errors(replays, out)
-    print("\n## Constants\n\n| constant | prior | shipped | " + " | ".join(columns) + " |")
-    print("| --- " * (len(columns) + 3) + "|")
-    now = shipped(replays[0])
-    for name in names:
-        values = [PRIORS[name][0], now[name], *(column[name] for column in columns.values())]
-        print(f"| {name} | " + " | ".join(f"{value:.4g}" for value in values) + " |")
+    predicted = print_errors(replays, out)
+    print("\n## Constants\n\n| constant | " + " | ".join(columns) + " |")
+    print("| --- |" + " ---: |" * len(columns))
+    for name in PRIORS:
+        print(f"| {name} | " + " | ".join(shown(name, column[name]) for column in columns.values()) + " |")
+    return predicted
+
+
+def shown(name: str, value: float) -> str:
+    """A constant in a unit that suits it."""
+    if name.endswith("bytes_per_s"):
+        return f"{value / 1e9:.0f} GB/s"
+    if not name.endswith("_s"):
+        return f"{value:.3f}"
+    return f"{value * 1e6:.3g} us" if value < 1e-3 else f"{value * 1e3:.3g} ms"
 
 
 _derivatives: dict[tuple[str, ...], dict[str, tuple[np.ndarray, np.ndarray]]] = {}
@@ -179,15 +192,18 @@ def constants(names: list[str], at: np.ndarray) -> Constants:
     return {name: float(np.exp(value)) for name, value in zip(names, at, strict=True)}
 
 
-def print_errors(replays: list[Replay], chosen: list[Constants]) -> None:
+def print_errors(replays: list[Replay], chosen: list[Constants]) -> list[Latencies]:
+    """A table of the errors under the constants chosen for each run; returns what was simulated."""
     print("| run | mean TTFT | mean TPOT | mean E2E |\n| --- | ---: | ---: | ---: |")
-    errors = []
+    found, errors = [], []
     for replay, values in zip(replays, chosen, strict=True):
-        found = mean_errors(replay.measured, simulate(replay, values))
-        errors.append([abs(found[name]) for name in LATENCIES])
-        print(f"| {replay.name} | " + " | ".join(f"{found[name] * 100:+.1f}%" for name in LATENCIES) + " |")
+        found.append(simulate(replay, values))
+        error = mean_errors(replay.measured, found[-1])
+        errors.append([abs(error[name]) for name in LATENCIES])
+        print(f"| {replay.name} | " + " | ".join(f"{error[name] * 100:+.1f}%" for name in LATENCIES) + " |")
     median = np.median(errors, axis=0)
     print("| median of the absolute errors | " + " | ".join(f"{value * 100:.1f}%" for value in median) + " |")
+    return found
 
 
 if __name__ == "__main__":

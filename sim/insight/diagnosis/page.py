@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from rich import box
 from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -43,7 +44,8 @@ def _parts(found: Diagnosis) -> Iterator[RenderableType]:
         if binding.goodput_without is not None:
             gain = binding.goodput_without - today.goodput
             line.append(f": {number(gain)} more good requests/s with {binding.without}", style="not bold")
-        yield line.append(f"\n    {binding.evidence}", style="not bold dim")
+        yield line
+        yield Padding(Text(binding.evidence, style="dim"), (0, 0, 0, 4))
     others = [binding for binding in found.bindings if not binding.binds]
     if others:
         yield Text("  not: " + ", ".join(binding.bottleneck for binding in others), style="dim")
