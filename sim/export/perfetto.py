@@ -1,14 +1,15 @@
 """A run as a timeline for Perfetto (https://ui.perfetto.dev): the Chrome trace event format, in JSON.
 
 Replicas are processes, runs of like steps slices with their composition as arguments; requests are asynchronous
-slices of the replica that served them, and flows through the steps where each began, got its first token, and ended.
-Format: "Trace Event Format", Google, 2016; times are microseconds.
+slices of the replicas that served them, and flows through the steps where each began, got its first token, and ended.
+Format: "Trace Event Format", Google, 2016; times are microseconds. Perfetto takes process 0 for the idle one, a thread
+with its process's number for the main one, and draws asynchronous slices below their process if `id2` says local.
 """
 
 import gzip
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ Event = dict[str, Any]
 
 MOST_EVENTS = 200_000
 _PER_SLICE, _PER_REQUEST = 4, 11
-_CLUSTER, _THREAD = 0, 1
+_CLUSTER, _FIRST = 1, 1000  # processes: the cluster, and the first replica
 _SUMMED = (
     "steps", "prefills", "prefill_tokens", "decode_tokens", "recomputed_tokens", "padding_tokens", "preempted", "rows",
 )  # fmt: skip
@@ -119,33 +120,44 @@ def _slices(steps: pd.DataFrame, together: int) -> pd.DataFrame:
 
 def _names(slices: pd.DataFrame, requests: pd.DataFrame) -> Iterator[Event]:
     yield _meta(_CLUSTER, "process_name", name="cluster")
-    for replica in np.union1d(slices["replica"].unique(), requests["replica"].unique()).tolist():
-        pid = int(replica) + 1
+    for replica in np.unique(np.concatenate([slices["replica"], requests["replica"], began_on(requests)])).tolist():
+        pid = _process(replica)
         yield _meta(pid, "process_name", name=f"replica {int(replica)}")
         yield _meta(pid, "process_sort_index", sort_index=pid)
         yield _meta(pid, "thread_name", name="steps")
 
 
+def _process(replica: float) -> int:
+    return _FIRST + int(replica)
+
+
 def _meta(pid: int, what: str, **args: Any) -> Event:
-    return {"ph": "M", "pid": pid, "tid": _THREAD, "name": what, "args": args}
+    return {"ph": "M", "pid": pid, "tid": pid, "name": what, "args": args}
 
 
 def _cluster_counters(timeline: pd.DataFrame) -> Iterator[Event]:
     """Queue, batch and KV of all replicas, as means over the timeline's buckets."""
-    for name, column in (("queue", "queue_depth"), ("running", "running"), ("KV in use [%]", "kv_used_fraction")):
-        times = 100 if column == "kv_used_fraction" else 1
-        for at, value in zip(timeline["time_s"].tolist(), timeline[column].tolist(), strict=True):
-            yield _counter(_CLUSTER, name, at, round(value * times, 4))
+    levels = (
+        ("waiting", "requests", timeline["queue_depth"]),
+        ("running", "requests", timeline["running"]),
+        ("KV in use", "%", timeline["kv_used_fraction"] * 100),
+    )
+    for name, unit, values in levels:
+        for at, value in zip(timeline["time_s"].tolist(), values.tolist(), strict=True):
+            yield _counter(_CLUSTER, name, unit, at, round(value, 4))
 
 
 def _replica(slices: pd.DataFrame, requests: pd.DataFrame) -> Iterator[Event]:
-    """Steps and counters of one replica, the queue counted over all its requests."""
-    pid = int(slices["replica"].iloc[0]) + 1
-    mine = requests[(began_on(requests) == pid - 1) & requests["scheduled_s"].notna()]
+    """Steps and levels of one replica: KV as of a slice's last step, the queue counted over all its requests."""
+    replica = slices["replica"].iloc[0]
+    pid = _process(replica)
+    mine = requests[(began_on(requests) == replica) & requests["scheduled_s"].notna()]
     starts = slices["start_s"].to_numpy()
     queue = np.searchsorted(np.sort(mine.get("sent_s", mine["arrival_s"])), starts, "right")
     queue = queue - np.searchsorted(np.sort(mine["scheduled_s"]), starts, "right")
-    for row, waiting in zip(slices.to_dict("records"), np.maximum(queue, 0).tolist(), strict=True):
+    then = np.append(starts[1:], np.inf)
+    held_on = "prefill_replica" in requests  # a prompt's KV stays until the replica that decodes has it
+    for row, waiting, after in zip(slices.to_dict("records"), np.maximum(queue, 0).tolist(), then, strict=True):
         kind = (
             "mixed"
             if row["prefill_tokens"] and row["decode_tokens"]
@@ -156,31 +168,51 @@ def _replica(slices: pd.DataFrame, requests: pd.DataFrame) -> Iterator[Event]:
         args = {name: row[name] for name in (*_SUMMED, *_LAST)}
         args |= {f"{name[:-2]}_ms": round(row[name] * 1e3, 6) for name in _SECONDS}
         yield {
-            "ph": "X", "pid": pid, "tid": _THREAD, "ts": _us(row["start_s"]), "name": kind, "cat": "step",
+            "ph": "X", "pid": pid, "tid": pid, "ts": _us(row["start_s"]), "name": kind, "cat": "step",
             "dur": round(_us(row["end_s"]) - _us(row["start_s"]), 3), "args": args,
         }  # fmt: skip
-        yield _counter(pid, "queue", row["start_s"], waiting)
-        yield _counter(pid, "running", row["start_s"], row["running"])
-        yield _counter(pid, "KV blocks", row["end_s"], row["kv_used_blocks"])
+        yield _counter(pid, "waiting", "requests", row["start_s"], waiting)
+        yield _counter(pid, "running", "requests", row["start_s"], row["running"])
+        yield _counter(pid, "KV", "blocks", row["start_s"], row["kv_used_blocks"])
+        if after > row["end_s"] + 1e-9:
+            yield _counter(pid, "running", "requests", row["end_s"], 0)
+            if not held_on:
+                yield _counter(pid, "KV", "blocks", row["end_s"], 0)
 
 
 def _requests(requests: pd.DataFrame) -> Iterator[Event]:
-    """Each request and in it what it did: waiting, prefill, decode; what never ended ends where its last part does."""
-    for row in requests.to_dict("records"):
+    """What each request did, where it did it: waiting, prefill, decode; what never ended ends where its last part does.
+
+    One that is handed over is drawn twice, with its parts on either side.
+    """
+    for row, began in zip(requests.to_dict("records"), began_on(requests).tolist(), strict=True):
         moments = [row[name] for name in ("arrival_s", "scheduled_s", "first_token_s", "finish_s")]
-        known = [at for at in moments if at == at]
         args = {name: row[name] for name in ("prompt_tokens", "generated_tokens", "cached_tokens", "preemptions")}
         args |= {"request": row["id"], "status": str(row["status"]), "tenant": str(row["tenant"])}
-        both = {"cat": "request", "id": row["id"], "pid": int(row["replica"]) + 1, "tid": _THREAD}
-        yield both | {"ph": "b", "name": "request", "ts": _us(known[0]), "args": args}
-        parts = [("waiting", *moments[:2]), ("prefill", *moments[1:3]), ("decode", *moments[2:])]
+        parts = [("waiting", *moments[:2]), ("prefill", *moments[1:3])]
+        after = [("decode", *moments[2:])]
         if (taken := row.get("decode_scheduled_s", math.nan)) == taken:
-            parts[2:] = [("KV transfer and wait", moments[2], taken), ("decode", taken, moments[3])]
-        for name, begin, end in parts:
-            if begin == begin and end == end:
-                yield both | {"ph": "b", "name": name, "ts": _us(begin)}
-                yield both | {"ph": "e", "name": name, "ts": _us(end)}
-        yield both | {"ph": "e", "name": "request", "ts": _us(known[-1])}
+            after = [("KV transfer and wait", moments[2], taken), ("decode", taken, moments[3])]
+        if began == row["replica"]:
+            yield from _request(began, args, moments, parts + after)
+        else:
+            yield from _request(began, args, moments[:3], parts)
+            yield from _request(row["replica"], args, moments[2:], after)
+
+
+def _request(
+    replica: float, args: Event, moments: Sequence[float], parts: Sequence[tuple[str, float, float]]
+) -> Iterator[Event]:
+    """A request's time at one replica, and in it its parts there."""
+    pid = _process(replica)
+    known = [at for at in moments if at == at]
+    both = {"cat": "request", "id2": {"local": str(args["request"])}, "pid": pid, "tid": pid}
+    yield both | {"ph": "b", "name": "request", "ts": _us(known[0]), "args": args}
+    for name, begin, end in parts:
+        if begin == begin and end == end:
+            yield both | {"ph": "b", "name": name, "ts": _us(begin)}
+            yield both | {"ph": "e", "name": name, "ts": _us(end)}
+    yield both | {"ph": "e", "name": "request", "ts": _us(known[-1])}
 
 
 def _flows(requests: pd.DataFrame, slices: pd.DataFrame) -> Iterator[Event]:
@@ -207,13 +239,15 @@ def _flows(requests: pd.DataFrame, slices: pd.DataFrame) -> Iterator[Event]:
         path = sorted(dict.fromkeys(path), key=lambda at: sum(float(times[at[1]]) for times in spans[at[0]]))
         for index, (one, place) in enumerate(path if len(path) > 1 else ()):
             phase = "s" if index == 0 else "f" if index == len(path) - 1 else "t"
-            flow = {"ph": phase, "cat": "request", "name": "request", "id": number, "tid": _THREAD, "pid": one + 1}
+            pid = _process(one)
+            flow = {"ph": phase, "cat": "request", "name": "request", "id": number, "pid": pid, "tid": pid}
             middle = (spans[one][0][place] + spans[one][1][place]) / 2
             yield flow | {"ts": _us(middle)} | ({"bp": "e"} if phase == "f" else {})
 
 
-def _counter(pid: int, name: str, at_s: float, value: float) -> Event:
-    return {"ph": "C", "pid": pid, "tid": _THREAD, "name": name, "ts": _us(at_s), "args": {name: value}}
+def _counter(pid: int, name: str, unit: str, at_s: float, value: float) -> Event:
+    """A level; Perfetto's name of it is both names together."""
+    return {"ph": "C", "pid": pid, "tid": pid, "name": name, "ts": _us(at_s), "args": {unit: value}}
 
 
 def _us(seconds: float) -> float:

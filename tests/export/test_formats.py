@@ -154,11 +154,17 @@ def test_of_a_request_that_is_handed_over_each_replica_tells_its_part() -> None:
         assert total(samples, "vllm:prompt_tokens_total", f'engine="{replica}"') == looked_up > 0
     events, _ = timeline_events(split)
     check_format(events)
-    paths = {event["id"]: set() for event in events if event["ph"] in "stf"}
+    names = {event["pid"]: event["args"]["name"] for event in events if event["name"] == "process_name"}
+    paths = defaultdict(set)
+    places = defaultdict(set)
     for event in events:
         if event["ph"] in "stf":
-            paths[event["id"]].add(event["pid"])
-    assert all(len(pids) == 2 and min(pids) <= 2 < max(pids) for pids in paths.values())
+            paths[event["id"]].add(names[event["pid"]])
+        if event["ph"] == "b":
+            places[event["name"]].add(names[event["pid"]])
+    first, last = {"replica 0", "replica 1"}, {"replica 2", "replica 3"}
+    assert all(len(path) == 2 and path & first and path & last for path in paths.values())
+    assert (places["prefill"], places["decode"]) == (first, last)
     assert found["completed"] == len(finished[finished["measured"]])
 
 

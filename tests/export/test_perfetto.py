@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import math
 from collections import Counter, defaultdict
 from itertools import pairwise
 from pathlib import Path
@@ -19,11 +20,13 @@ _REQUIRED = {
     "M": {"pid", "name", "args"},
     "X": {"pid", "tid", "ts", "dur", "name", "cat", "args"},
     "C": {"pid", "ts", "name", "args"},
-    "b": {"pid", "ts", "id", "cat", "name"},
-    "e": {"pid", "ts", "id", "cat", "name"},
+    "b": {"pid", "ts", "id2", "cat", "name"},
+    "e": {"pid", "ts", "id2", "cat", "name"},
     **{phase: {"pid", "tid", "ts", "id", "cat", "name"} for phase in "stf"},
 }
 """Fields that each phase needs, by the Trace Event Format."""
+
+_NEVER = {"M": {"ts", "dur"}, **{phase: {"dur"} for phase in "Cbestf"}}
 
 
 @pytest.fixture(scope="module")
@@ -38,13 +41,15 @@ def check_format(events: list[dict]) -> None:
     last = defaultdict(lambda: -1.0)
     flows = defaultdict(list)
     for event in events:
-        assert set(event) >= _REQUIRED[event["ph"]], event
+        assert set(event) >= _REQUIRED[event["ph"]] and not set(event) & _NEVER.get(event["ph"], set()), event
+        assert event["pid"] > 0 and event["tid"] == event["pid"]  # to Perfetto: no idle process, and the main thread
         assert event.get("ts", 0.0) >= 0
         if event["ph"] == "X":
             assert event["dur"] >= 0
             slices[event["pid"], event["tid"]].append((event["ts"], event["ts"] + event["dur"]))
         if event["ph"] in "be":
-            key = (event["cat"], event["id"])
+            assert set(event["id2"]) == {"local"}  # or Perfetto draws it beside all processes
+            key = (event["cat"], event["pid"], event["id2"]["local"])
             assert event["ts"] >= last[key]
             last[key] = event["ts"]
             if event["ph"] == "b":
@@ -52,7 +57,8 @@ def check_format(events: list[dict]) -> None:
             else:
                 assert open_parts[key].pop() == event["name"]
         if event["ph"] == "C":
-            assert all(isinstance(value, int | float) for value in event["args"].values())
+            (value,) = event["args"].values()
+            assert isinstance(value, int | float)
         if event["ph"] in "stf":
             flows[event["id"]].append(event)
     assert not any(open_parts.values())
@@ -117,6 +123,18 @@ def test_a_lone_request_is_drawn_as_worked_out_by_hand() -> None:
     assert [(e["ph"], e["ts"]) for e in events if e["ph"] in "sf"] == [
         ("s", pytest.approx(5_500)), ("f", pytest.approx(12_100)),
     ]  # fmt: skip
+    levels = [(e["ts"], *e["args"].items()) for e in events if e["ph"] == "C" and e["name"] == "KV"]
+    blocks = math.ceil(102 / 16)  # the prompt and two tokens, the third is never computed
+    assert levels == [
+        (0.0, ("blocks", blocks)), (pytest.approx(11_000), ("blocks", blocks)), (ends, ("blocks", 0)),
+    ]  # fmt: skip
+
+
+def test_perfetto_finds_requests_below_the_replicas_that_served_them(run: SavedRun) -> None:
+    events, _ = timeline_events(run)
+    names = {event["pid"]: event["args"]["name"] for event in events if event["name"] == "process_name"}
+    where = {e["args"]["request"]: names[e["pid"]] for e in events if e["ph"] == "b" and e["name"] == "request"}
+    assert where == {row.id: f"replica {row.replica}" for row in run.requests.itertuples()}
 
 
 def test_large_runs_are_thinned_and_say_so(run: SavedRun) -> None:
