@@ -1,7 +1,8 @@
 """A run as vLLM's own metrics: what its /metrics would have said, at the end or over time.
 
-Names, labels and buckets: vLLM V1, vllm/v1/metrics/loggers.py. Every replica is an `engine`. Text: Prometheus'
-exposition format 0.0.4; over time OpenMetrics 1.0, which `promtool tsdb create-blocks-from openmetrics` reads.
+Names, labels and buckets: vLLM 0.33.0, vllm/v1/metrics/loggers.py and buckets.py. Every replica is an `engine`. Text:
+Prometheus' exposition format 0.0.4; over time OpenMetrics 1.0, which `promtool tsdb create-blocks-from openmetrics`
+reads.
 """
 
 import math
@@ -29,8 +30,17 @@ _REQUEST = (
     0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 60.0, 120.0, 240.0, 480.0, 960.0,
     1920.0, 7680.0,
 )  # fmt: skip
+_TIMES = (1, 2, 3, 4, 5, 10, 20)
 _ITERATION = (1, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384)
-_REASONS = {"finished": "stop", "cancelled": "abort", "timed_out": "abort", "failed": "error"}
+_REASONS = {
+    "stop": ["finished"],
+    "length": [],
+    "abort": ["cancelled", "timed_out"],
+    "error": ["failed"],
+    "repetition": [],
+}
+"""Why vLLM says that a request ended, and what that is here: a whole answer ends by itself. What a client gives up is
+counted, too; vLLM 0.33 has the series and leaves it at 0."""
 
 Level = Callable[[float], float]
 """The value of a gauge at a time."""
@@ -92,8 +102,9 @@ def families(run: SavedRun) -> Iterator[Family]:
     seen = np.union1d(run.steps["replica"].unique(), run.requests["replica"].unique())
     engines = [int(replica) for replica in seen if replica >= 0]
     began = began_on(run.requests)
-    requests = {one: run.requests[run.requests["replica"] == one] for one in engines}
-    began_there = {one: run.requests[began == one] for one in engines}
+    rows = run.requests.assign(ended_s=run.requests["finish_s"].where(run.requests["status"] == "finished"))
+    requests = {one: rows[rows["replica"] == one] for one in engines}
+    began_there = {one: rows[began == one] for one in engines}
     steps |= {one: run.steps.iloc[:0] for one in engines if one not in steps}
 
     def each(
@@ -132,26 +143,26 @@ def families(run: SavedRun) -> Iterator[Family]:
         "prefix_cache_queries": ("Prompt tokens looked up.", "scheduled_s", "prompt_tokens"),
         "prefix_cache_hits": ("Prompt tokens found in the cache.", "scheduled_s", "cached_tokens"),
         "prompt_tokens": ("Prompt tokens computed or found.", "first_token_s", "prompt_tokens"),
+        "prompt_tokens_cached": ("Prompt tokens found, of those.", "first_token_s", "cached_tokens"),
     }
     for name, (told, at, what) in prompts.items():
         yield Family(f"vllm:{name}", "counter", told, each(counted(at, what), begun=True))
     yield counter("num_preemptions", "Preemptions.", lambda _, s: _events(s["end_s"], s["preempted"]))
     yield counter("generation_tokens", "Tokens generated.", _generated)
-    ends = {reason: [s for s, r in _REASONS.items() if r == reason] for reason in dict.fromkeys(_REASONS.values())}
     yield Family(
         "vllm:request_success", "counter", "Requests that ended, by reason.",
         [
             ({**labels, "finished_reason": reason}, _events(mine["finish_s"], np.ones(len(mine))))
-            for labels, rows in each(lambda mine, _: mine)
-            for reason, states in ends.items()
-            for mine in (rows[rows["status"].isin(states)],)
+            for labels, its in each(lambda mine, _: mine)
+            for reason, states in _REASONS.items()
+            for mine in (its[its["status"].isin(states)],)
         ],
     )  # fmt: skip
-    first, last = "first_token_s", "finish_s"
+    first, last = "first_token_s", "ended_s"
     parts = {
         "time_to_first_token_seconds": ("Time to first token.", _TTFT, timed(first, "arrival_s", first)),
         "inter_token_latency_seconds": ("Time between tokens.", _TOKEN, _between_tokens),
-        "request_time_per_output_token_seconds": ("TPOT.", _TOKEN, lambda mine, _: _events(mine[last], mine["tpot_s"])),
+        "request_time_per_output_token_seconds": ("TPOT; 0 of one token.", _TOKEN, _tpot),
         "e2e_request_latency_seconds": ("E2E latency.", _REQUEST, timed(last, "arrival_s", last)),
         "request_queue_time_seconds": ("Time waiting.", _REQUEST, timed(last, "arrival_s", "scheduled_s")),
         "request_inference_time_seconds": ("Time running.", _REQUEST, timed(last, "scheduled_s", last)),
@@ -163,7 +174,16 @@ def families(run: SavedRun) -> Iterator[Family]:
     sizes = one_two_five(int(yaml.safe_load(run.scenario)["engine"].get("max_model_len") or 1_000_000))
     yield histogram("request_prompt_tokens", "Prompt tokens of a request.", sizes, counted(last, "prompt_tokens"))
     yield histogram("request_generation_tokens", "Tokens of an answer.", sizes, counted(last, "generated_tokens"))
-    yield histogram("iteration_tokens_total", "Tokens of a step.", _ITERATION, lambda _, s: _per_step(s))
+    for name in ("request_max_num_generation_tokens", "request_params_max_tokens"):
+        yield histogram(name, "Longest answer that a request may have.", sizes, counted(last, "output_tokens"))
+    told = "Prompt tokens of a request that were computed."
+    yield histogram(
+        "request_prefill_kv_computed_tokens", told, sizes,
+        lambda mine, _: _events(mine[last], mine["prompt_tokens"] - mine["cached_tokens"]),
+    )  # fmt: skip
+    yield histogram("request_num_preemptions", "Preemptions of a request.", _TIMES, counted(last, "preemptions"))
+    told = "Prompt tokens that a step computed and tokens that it gave."
+    yield histogram("iteration_tokens_total", told, _ITERATION, lambda _, s: _per_step(s))
 
 
 def one_two_five(most: int) -> list[int]:
@@ -220,7 +240,11 @@ def _between_tokens(requests: pd.DataFrame, steps: pd.DataFrame) -> Events:
 
 
 def _per_step(steps: pd.DataFrame) -> Events:
-    return _events(steps["end_s"], steps["prefill_tokens"] + steps["decodes"], steps["steps"])
+    return _events(steps["end_s"], steps["prefill_tokens"] + steps["sampled"], steps["steps"])
+
+
+def _tpot(requests: pd.DataFrame, _: pd.DataFrame) -> Events:
+    return _events(requests["ended_s"], requests["tpot_s"].where(requests["generated_tokens"] > 1, 0.0))
 
 
 def _samples(family: Family, at_s: float) -> Iterator[tuple[str, str]]:

@@ -4,6 +4,7 @@ import json
 import math
 import re
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,31 @@ max_output_tokens_per_s max_concurrent_requests rtfx mean_ttft_ms median_ttft_ms
 median_tpot_ms std_tpot_ms p99_tpot_ms mean_itl_ms median_itl_ms std_itl_ms p99_itl_ms mean_e2el_ms p99_e2el_ms
 """.split()  # noqa: SIM905
 """What `vllm bench serve --save-result --save-detailed` writes (vllm/benchmarks/serve.py), in that order."""
+
+
+VLLM_METRICS = {
+    "gauge": "num_requests_running num_requests_waiting kv_cache_usage_perc",
+    "counter": """prefix_cache_queries prefix_cache_hits prompt_tokens prompt_tokens_cached generation_tokens
+        num_preemptions request_success""",
+    "histogram": """time_to_first_token_seconds inter_token_latency_seconds request_time_per_output_token_seconds
+        e2e_request_latency_seconds request_queue_time_seconds request_inference_time_seconds
+        request_prefill_time_seconds request_decode_time_seconds request_prompt_tokens request_generation_tokens
+        request_max_num_generation_tokens request_params_max_tokens request_prefill_kv_computed_tokens
+        request_num_preemptions iteration_tokens_total""",
+}
+_OF_REQUESTS = "0.3 0.5 0.8 1 1.5 2 2.5 5 10 15 20 30 40 50 60 120 240 480 960 1920 7680"
+_OF_TOKENS = "0.01 0.025 0.05 0.075 0.1 0.15 0.2 0.3 0.4 0.5 0.75 1 2.5 5 7.5 10 20 40 80"
+VLLM_BUCKETS = {
+    "time_to_first_token_seconds": """0.001 0.005 0.01 0.02 0.04 0.06 0.08 0.1 0.25 0.5 0.75 1 2.5 5 7.5 10 20 40 80
+        160 640 2560""",
+    "inter_token_latency_seconds": _OF_TOKENS,
+    "request_time_per_output_token_seconds": _OF_TOKENS,
+    "e2e_request_latency_seconds": _OF_REQUESTS,
+    "request_queue_time_seconds": _OF_REQUESTS,
+    "request_decode_time_seconds": _OF_REQUESTS,
+    "request_num_preemptions": "1 2 3 4 5 10 20",
+    "iteration_tokens_total": "1 8 16 32 64 128 256 512 1024 2048 4096 8192 16384",
+}
 
 
 @pytest.fixture(scope="module")
@@ -203,6 +229,12 @@ def test_counters_and_histograms_are_the_run_s(name: str, request: pytest.Fixtur
     assert total(samples, f"{ttft}_bucket", 'le="0.1"') == (rows["ttft_s"] <= 0.1).sum()
     assert total(samples, f"{ttft}_bucket", 'le="+Inf"') == total(samples, f"{ttft}_count") == len(done)
     assert total(samples, "vllm:iteration_tokens_total_count") == saved.summary["engine_steps"]
+    given = saved.steps["prefill_tokens"] * saved.steps["steps"]
+    assert total(samples, "vllm:iteration_tokens_total_sum") == given.sum() + rows["generated_tokens"].sum()
+    assert total(samples, "vllm:request_num_preemptions_sum") == done["preemptions"].sum()
+    computed = total(samples, "vllm:request_prefill_kv_computed_tokens_sum")
+    assert computed == (done["prompt_tokens"] - done["cached_tokens"]).sum()
+    assert total(samples, "vllm:request_params_max_tokens_sum") == done["output_tokens"].sum()
     assert total(samples, "vllm:inter_token_latency_seconds_count") == (done["generated_tokens"] - 1).sum()
     assert total(samples, "vllm:num_requests_running") == total(samples, "vllm:num_requests_waiting") == 0
     assert kinds["vllm:e2e_request_latency_seconds"] == "histogram"
@@ -224,6 +256,52 @@ def test_over_time_everything_rises_to_the_end(hard: SavedRun) -> None:
     assert 0.9 < max(kv) <= 1.0
     waiting = [v for (name, _), points in samples.items() if name == "vllm:num_requests_waiting" for _, v in points]
     assert max(waiting) > 5 and min(waiting) >= 0
+
+
+@pytest.mark.parametrize("name", ["run", "hard"])
+def test_prometheus_own_parsers_take_both(name: str, request: pytest.FixtureRequest) -> None:
+    """Names, kinds, labels and bucket bounds as read from vLLM 0.33.0 (loggers.py, buckets.py)."""
+    parser = pytest.importorskip("prometheus_client.parser", reason="prometheus_client is not installed")
+    open_metrics = pytest.importorskip("prometheus_client.openmetrics.parser")
+    saved: SavedRun = request.getfixturevalue(name)
+    found = {family.name: family for family in parser.text_string_to_metric_families(snapshot(saved))}
+    assert {name: family.type for name, family in found.items()} == {
+        f"vllm:{name}": kind for kind, names in VLLM_METRICS.items() for name in names.split()
+    }
+    for name, family in found.items():
+        labels = {frozenset(sample.labels) - {"le"} for sample in family.samples}
+        more = {"finished_reason"} if name == "vllm:request_success" else set()
+        assert labels == {frozenset({"model_name", "engine"} | more)}
+    for name, bounds in VLLM_BUCKETS.items():
+        told = {sample.labels["le"] for sample in found[f"vllm:{name}"].samples if "le" in sample.labels}
+        assert sorted(map(float, told)) == [*map(float, bounds.split()), math.inf]
+    moments = defaultdict(list)  # the parser takes one time at once: it drops a histogram's buckets at the next
+    lines = series(saved, epoch_s=1_735_689_600.0).splitlines()
+    heads = {line.split()[2]: [] for line in lines if line.startswith("# TYPE")}
+    for line in lines[:-1]:
+        if line.startswith("#"):
+            heads[line.split()[2]].append(line)
+            continue
+        moments[line.rpartition(" ")[2]].append(line)
+    assert len(moments) == len(saved.timeline)
+    for samples in moments.values():
+        text = []
+        for name, head in heads.items():
+            text += [*head, *(line for line in samples if re.match(rf"{name}(_total|_bucket|_sum|_count)?{{", line))]
+        assert len(text) == len(samples) + 2 * len(heads)
+        families = list(open_metrics.text_string_to_metric_families("\n".join([*text, "# EOF", ""])))
+        assert {family.name for family in families} == set(found)
+
+
+def test_a_request_of_one_token_has_no_time_between_tokens_and_is_counted(run: SavedRun) -> None:
+    """vLLM observes 0 for it; one that was given up is in no histogram of finished requests."""
+    rows = run.requests.assign(generated_tokens=[1, *run.requests["generated_tokens"][1:]])
+    rows.loc[0, "tpot_s"] = math.nan
+    rows["status"] = ["finished", "cancelled", *["finished"] * (len(rows) - 2)]
+    _, samples = parsed(snapshot(replace(run, requests=rows)))
+    assert total(samples, "vllm:request_time_per_output_token_seconds_count") == len(rows) - 1
+    assert total(samples, "vllm:e2e_request_latency_seconds_count") == len(rows) - 1
+    assert total(samples, "vllm:request_success_total", 'finished_reason="abort"') == 1
 
 
 def test_sizes_go_by_one_two_five() -> None:
@@ -256,9 +334,24 @@ def _is_large_string(kind: pa.DataType) -> bool:
 
 def test_polars_reads_them(tmp_path: Path) -> None:
     polars = pytest.importorskip("polars", reason="polars is not installed: nobody has read the tables with it")
-    results.run().save(tmp_path)
-    found = polars.read_parquet(tmp_path / "requests.parquet")
-    assert found["prompt_tokens"].sum() == results.run().requests["prompt_tokens"].sum()
+    run = results.run()
+    run.save(tmp_path)
+    for name, frame in (("requests", run.requests), ("steps", run.steps), ("timeline", run.timeline)):
+        found = polars.read_parquet(tmp_path / f"{name}.parquet")
+        assert found.columns == list(frame.columns)  # pandas' index is no column
+        assert found.height == len(frame)
+        for column, kind in found.schema.items():
+            mine = frame[column]
+            if mine.dtype == "category":
+                assert kind.to_python() is str or kind == polars.Categorical
+                assert found[column].cast(polars.String).to_list() == mine.tolist()
+                continue
+            assert kind == {"f": polars.Float64, "b": polars.Boolean, "i": kind}[mine.dtype.kind]
+            assert kind.is_integer() == (mine.dtype.kind == "i")
+            np.testing.assert_array_equal(found[column].to_numpy(), mine.to_numpy())
+    lazy = polars.scan_parquet(tmp_path / "requests.parquet").filter(polars.col("status") == "finished")
+    p99 = lazy.select(polars.col("ttft_s").quantile(0.99, "linear")).collect().item()
+    assert p99 * 1e3 == pytest.approx(run.summary["p99_ttft_ms"])
 
 
 def test_the_verb_writes_each_format(
