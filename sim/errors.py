@@ -9,6 +9,13 @@ class ScenarioError(ServecastError):
     """A scenario that cannot be run: a wrong key, type, range or combination."""
 
 
+def at_least_one(**counts: int | None) -> None:
+    """Raise ScenarioError for the first of these counts, by name, that is given and below 1."""
+    for name, value in counts.items():
+        if value is not None and value < 1:
+            raise ScenarioError(f"{name.replace('_', '-')} must be at least 1, not {value}")
+
+
 class TraceError(ServecastError):
     """A trace or length file with a row that cannot be used."""
 

@@ -9,7 +9,7 @@ from math import isfinite, sqrt
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sim.errors import ScenarioError
+from sim.errors import ScenarioError, at_least_one
 from sim.insight.model_error import shake
 from sim.insight.runs import Outcome, run_all
 from sim.scenario import Scenario, load
@@ -224,8 +224,7 @@ def compare(
     `failed`.
     Raises ScenarioError if there are not two things to compare, or if all fail, and whatever `load` raises.
     """
-    if seeds < 1:
-        raise ScenarioError(f"--seeds must be at least 1, not {seeds}")
+    at_least_one(seeds=seeds, jobs=jobs)
     overrides = [overrides] if isinstance(overrides, str) else list(overrides)
     loaded = [load(source, overrides) for source in sources]
     named = _named(loaded, variants)

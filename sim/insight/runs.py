@@ -1,12 +1,15 @@
 """Many runs at once: each scenario in a process of its own, the answers in the order of the questions."""
 
 import logging
+import signal
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from sim.errors import ServecastError
+from sim.errors import ServecastError, at_least_one
 from sim.run import run
 from sim.scenario import Scenario
 
@@ -59,8 +62,10 @@ def run_each(scenarios: Sequence[Scenario], jobs: int | None = None, ray: str | 
     """The answers one after another, as they are there: `jobs` local processes, or the workers of a Ray cluster.
 
     `ray` is the cluster's address ("auto", "ray://host:10001"), or "local" for one on this machine; its workers need
-    servecast and the scenario's files. Raises ServecastError if it cannot be reached or is not installed.
+    servecast and the scenario's files. Raises ServecastError if it cannot be reached or is not installed, and for fewer
+    jobs than one.
     """
+    at_least_one(jobs=jobs)
     if ray is not None:
         yield from _on_ray([scenario.written() for scenario in scenarios], ray, jobs)
         return
@@ -69,10 +74,33 @@ def run_each(scenarios: Sequence[Scenario], jobs: int | None = None, ray: str | 
     jobs = min(jobs or cpu_count(), len(scenarios))
     if jobs > 1:
         tasks = (delayed(_outcome)(scenario.written()) for scenario in scenarios)
-        answers: Iterable[Outcome] = Parallel(n_jobs=jobs, return_as="generator")(tasks)
-        yield from answers
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=r"\d+ tasks", category=UserWarning)  # of whom nobody waits for
+            with _deaf_to_interrupts():
+                answers: Iterable[Outcome] = Parallel(n_jobs=jobs, return_as="generator")(tasks)
+            yield from answers
     else:
         yield from (_outcome(scenario.written()) for scenario in scenarios)
+
+
+@contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """Let no process that is started here hear Ctrl-C, not even while it starts: this one hears it and ends them.
+
+    What is blocked stays blocked in children and in threads, those that start further workers among them; here it is
+    only put off.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    from multiprocessing import resource_tracker
+
+    resource_tracker.ensure_running()  # whose start lets signals through again, in Python 3.11 and 3.12
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _on_ray(written: Sequence[dict[str, Any]], address: str, jobs: int | None) -> Iterator[Outcome]:

@@ -8,7 +8,7 @@ from math import inf, sqrt
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sim.errors import ScenarioError
+from sim.errors import ScenarioError, at_least_one
 from sim.insight.belief import doubts
 from sim.insight.comparison import variants_of
 from sim.insight.limits import Limit, broken_limit, check_limited, parse_limit
@@ -111,8 +111,9 @@ def capacity(
             raise ScenarioError(f"{one.name}: a capacity is of a fixed number of replicas; set autoscaling to null")
         searches[name] = _Search(one, own_rate(one))
         check_limited(one, wanted, attainment)
-    if not tolerance > 0 or seeds < 1:
-        raise ScenarioError("--tolerance must be more than 0, and --seeds at least 1")
+    at_least_one(seeds=seeds, jobs=jobs)
+    if not tolerance > 0:
+        raise ScenarioError(f"tolerance must be more than 0, not {tolerance:g}")
     done = 0
     while True:
         loads = {name: search.next_load(tolerance) for name, search in searches.items()}

@@ -8,7 +8,7 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
-from sim.errors import ScenarioError
+from sim.errors import ScenarioError, at_least_one
 from sim.insight.limits import Limit, broken_limit, check_limited, parse_limit
 from sim.insight.runs import Outcome, run_groups, with_seeds
 from sim.resolve import resolve_cluster
@@ -99,8 +99,9 @@ def size(
     scenario = load(source, overrides).model_copy(update={"variants": {}})
     wanted = [parse_limit(text) for text in limits]
     check_limited(scenario, wanted, attainment)
-    if most_gpus < 1 or seeds < 1:
-        raise ScenarioError("--most-gpus and --seeds must be at least 1")
+    at_least_one(most_gpus=most_gpus, seeds=seeds, jobs=jobs)
+    for width in tensor_parallel:
+        at_least_one(tensor_parallel=width)
     judge = _Judge(wanted, attainment, seeds, jobs, progress)
     if scenario.cluster.pools:
         if gpus or tensor_parallel:

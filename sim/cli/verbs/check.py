@@ -41,7 +41,7 @@ def check(
     servecast check my.yaml --baseline baseline.json --update     # once
     servecast check my.yaml --baseline baseline.json --junit verdicts.xml
     """
-    from sim.errors import ServecastError
+    from sim.errors import ServecastError, at_least_one
     from sim.insight.check import check as judge
     from sim.insight.check import reports
     from sim.insight.check.check import measure
@@ -53,9 +53,8 @@ def check(
     with Progress("runs", shown=not quiet and sys.stderr.isatty()) as progress:
         if update:
             loaded = load(scenario, set_)
+            at_least_one(seeds=seeds, jobs=jobs)
             numbers = range(loaded.seed, loaded.seed + (5 if seeds is None else seeds))
-            if not numbers:
-                raise ServecastError(f"--seeds must be at least 1, not {seeds}")
             now, failed = measure(loaded, numbers, jobs=jobs, progress=progress.update)
         else:
             found = judge(

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sim.errors import ScenarioError
+from sim.errors import ScenarioError, at_least_one
 from sim.insight.diagnosis.change import BOTTLENECKS, IDLE, SINGLE_NODE, Change, Score, apply
 from sim.insight.diagnosis.evidence import evidence
 from sim.insight.diagnosis.fixes import fixes
@@ -150,8 +150,7 @@ def diagnose(
     requests, with `seeds` seeds each. Raises ScenarioError for a scenario without slo, or with variants' errors,
     and whatever `run` raises.
     """
-    if seeds < 1:
-        raise ScenarioError(f"--seeds must be at least 1, not {seeds}")
+    at_least_one(seeds=seeds, jobs=jobs)
     scenario = load(source, overrides).model_copy(update={"variants": {}})
     if not scenario.has_targets:
         raise ScenarioError(

@@ -9,7 +9,7 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sim.errors import ScenarioError
+from sim.errors import ScenarioError, at_least_one
 from sim.insight.comparison import METRICS, metrics_of
 from sim.insight.runs import Outcome, run_each
 from sim.insight.sweeps.axes import Axis, axis, grid, read_value
@@ -137,10 +137,7 @@ def sweep(
     is the address of a Ray cluster to run on, in place of `jobs` local processes: the same answers. A point that
     fails is reported, not lost. Raises ScenarioError for an axis or objective that cannot be, and if all points fail.
     """
-    if seeds < 1:
-        raise ScenarioError(f"--seeds must be at least 1, not {seeds}")
-    if search is not None and search < 1:
-        raise ScenarioError(f"--search must be at least 1, not {search}")
+    at_least_one(seeds=seeds, search=search, jobs=jobs)
     axes = [axis(text) for text in grid_]
     if not axes:
         raise ScenarioError("nothing varies: give --grid engine.max_num_seqs=64,128,256")
