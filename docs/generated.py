@@ -24,6 +24,11 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
     return markdown
 
 
+def on_page_content(html: str, **_: Any) -> str:
+    """Called by mkdocs for every page: a picture is a link to itself, so that it can be looked at closely."""
+    return re.sub(r'(<img [^>]*src="([^"]+)"[^>]*>)', r'<a href="\2">\1</a>', html)
+
+
 def scenario() -> Iterator[str]:
     """A table for the file, and after it one for every section and every choice, each where it is first met."""
     schema = json_schema()
