@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from calibrate.importers.sources import names
-from sim.errors import ServecastError
+from sim.cli.terminal import say_written
+from sim.errors import ServecastError, StoppedError
 
 if TYPE_CHECKING:
     from calibrate.fit.build import Fitted
@@ -46,12 +47,19 @@ def gpu(
     servecast calibrate gpu --out my-gpu --budget 540
     """
     from calibrate.measuring import fit_with_progress, measure
+    from sim.report.folder import probe
 
+    probe(out)
     code = measure(out, plan, budget, device, quiet)
     if code:
         typer.echo(f"servecast calibrate fit {out} makes a profile of what was measured", err=True)
         raise typer.Exit(code)
-    _tell(fit_with_progress(out, like, quiet), quiet)
+    try:
+        fitted = fit_with_progress(out, like, quiet)
+    except KeyboardInterrupt:
+        what = f"the points are kept in {out}: servecast calibrate fit {out} makes a profile of them"
+        raise StoppedError(f"stopped before the fit; {what}") from None
+    _tell(fitted, quiet)
 
 
 @app.command()
@@ -91,6 +99,7 @@ def plan(
     """
     from calibrate.measuring import plan_for
     from calibrate.planning import Scope, ordered_builtins
+    from sim.report.folder import check_file
 
     for name, value in (("--max-tokens", max_tokens), ("--max-context", max_context), ("--max-seqs", max_seqs),
                         ("--tp", min(tp))):  # fmt: skip
@@ -103,6 +112,7 @@ def plan(
         max_batch=max_seqs,
         generic=generic,
     )
+    check_file(out)
     points = plan_for(model or ordered_builtins(), scope, out)
     typer.echo(f"{points} points in {out}; servecast calibrate gpu --plan {out} measures them")
 
@@ -142,7 +152,9 @@ def import_(
     from calibrate.importers.build import import_profile
     from calibrate.importers.options import ImportOptions
     from calibrate.importers.report import headlines
+    from sim.report.folder import probe
 
+    probe(out)
     options = ImportOptions(folder, gpu=gpu, engine=engine, models=model, network=network)
     say = (lambda text: None) if quiet else (lambda text: print(text, file=sys.stderr, flush=True))
     imported = import_profile(from_, options, out, base=base, say=say)
@@ -171,8 +183,9 @@ def engine(
         from calibrate.engine_fit.run import engine_fit, write_snippet
     except ImportError as error:
         raise ServecastError(f"a fit needs scipy ({error}); pip install 'servecast[calibrate]'") from None
-    if out is not None and out.is_dir():
-        raise ServecastError(f"--out {out}: needs the name of a file, like overhead.yaml")
+    from sim.report.folder import check_file
+
+    replaced = check_file(out)
     report = engine_fit(requests, scenario, steps, _progress_line(shown=not quiet and sys.stderr.isatty()))
     if out is not None:
         write_snippet(report, out)
@@ -189,7 +202,7 @@ def engine(
 
     (Console() if sys.stdout.isatty() else Console(width=110)).print(engine_report(report))
     if out is not None:
-        typer.echo(f"written to {out}")
+        say_written(out, replaced)
 
 
 def _progress_line(shown: bool) -> Callable[[str], None]:
@@ -233,7 +246,7 @@ def validate(
     names = None if workloads is None else [name.strip() for name in workloads.split(",")]
     settings = make_settings(profile, model, device, names, seconds, seed)
     folder = out or Path("out") / "validation" / settings.profile.name
-    check_folder(folder)
+    check_folder(folder, "calibrate validate")
     say = (lambda text: None) if quiet else (lambda text: print(text, file=sys.stderr, flush=True))
     validation = run_validation(settings, say)
     save(validation, folder)

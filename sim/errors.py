@@ -5,6 +5,10 @@ class ServecastError(Exception):
     """Something the user can mend; its text says what, where and how."""
 
 
+class StoppedError(ServecastError):
+    """Work that Ctrl-C stopped and of which something is kept; its text says what, and how to go on."""
+
+
 class ScenarioError(ServecastError):
     """A scenario that cannot be run: a wrong key, type, range or combination."""
 

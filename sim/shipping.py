@@ -9,6 +9,7 @@ import yaml
 
 from sim.choice import nearest
 from sim.errors import ScenarioError
+from sim.report.folder import probe
 from sim.scenario import shipped
 
 
@@ -22,6 +23,7 @@ def copy_scenario(name: str, folder: Path, *, force: bool = False) -> list[Path]
     if name not in known:
         raise ScenarioError(f"there is no shipped scenario {name!r}{nearest(name, known)}")
     source = known[name]
+    probe(folder / source.name)
     if folder.exists() and not folder.is_dir():
         raise ScenarioError(f"{folder} is a file; name a folder")
     pairs = {folder / source.name: source}

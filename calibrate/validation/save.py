@@ -19,7 +19,7 @@ def save(validation: Validation, folder: Path) -> Path:
     Everything is written into a hidden neighbour first. Files of an earlier validation are replaced, others
     stay. Raises ServecastError when the folder cannot be written.
     """
-    with whole(folder) as draft:
+    with whole(folder, "calibrate validate") as draft:
         _write_all(validation, draft)
         shutil.rmtree(folder / LOGS, ignore_errors=True)  # a folder does not replace one that holds files
     return folder

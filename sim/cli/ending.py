@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 from sim.cli.app import CutShortError
-from sim.errors import ServecastError
+from sim.errors import ServecastError, StoppedError
 
 _STOPPED, _BROKEN_PIPE = 130, 141  # 128 + the signal's number, as shells count
 
@@ -19,6 +19,8 @@ def exit_code(command: Callable[..., Any]) -> int:
         code = command(standalone_mode=False) or 0
         sys.stdout.flush()
         return int(code)
+    except StoppedError as error:
+        return _complain(str(error), _STOPPED)
     except ServecastError as error:
         return _complain(str(error))
     except CutShortError as ended:

@@ -17,6 +17,7 @@ class Progress:
         self.shown = shown
         self.began = time.monotonic()
         self.bar: Any = None
+        self.done = self.total = 0
 
     def __enter__(self) -> "Progress":
         return self
@@ -27,6 +28,7 @@ class Progress:
 
     def update(self, done: int, total: int) -> None:
         """Show that `done` of `total` requests have left."""
+        self.done, self.total = done, total
         if not self.shown or time.monotonic() - self.began < _SHOW_AFTER_S:
             return
         if self.bar is None:

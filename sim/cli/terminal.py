@@ -4,6 +4,8 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.console import Console
     from rich.table import Table
 
@@ -21,6 +23,11 @@ def plain_table(*headers: str) -> "Table":
     from rich.table import Table
 
     return Table(*headers, box=box.SIMPLE_HEAD, pad_edge=False)
+
+
+def say_written(place: "Path", replaced: bool, then: str = "") -> None:
+    """Say where results are, whether they replace earlier ones, and what to do next."""
+    print(f"written to {place}{', in place of what was there' if replaced else ''}{then}")
 
 
 def print_json(value: Any) -> None:

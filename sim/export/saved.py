@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from sim.errors import ServecastError
+from sim.report.folder import MARKS, keeps_runs
 
 if TYPE_CHECKING:
     from sim.run import Result
@@ -57,14 +58,6 @@ _TABLES = ("requests", "steps", "timeline")
 
 Saved = SavedRun | SavedComparison | SavedDiagnosis | SavedSweep
 
-_MARKS = {
-    "summary.json": "run",
-    "comparison.json": "compare",
-    "diagnosis.json": "diagnose",
-    "sweep.csv": "sweep",
-}
-"""The file that tells what a folder holds, and the verb that wrote it."""
-
 
 def open_result(
     source: str, overrides: Iterable[str] = (), progress: Callable[[int, int], None] | None = None
@@ -80,11 +73,15 @@ def open_result(
         return [saved_run(run(source, overrides=overrides, progress=progress))]
     if overrides := list(overrides):
         raise ServecastError(f"{folder} has been run already: --set {overrides[0]} is only for a scenario")
-    found = [mark for mark in _MARKS if (folder / mark).is_file()]
+    found = [verb for verb in _READERS if (folder / MARKS[verb]).is_file()]
+    if not found and keeps_runs(folder):
+        raise ServecastError(
+            f"the sweep in {folder} is not finished; the same `servecast sweep ... --out {folder}` goes on from there"
+        )
     if not found:
-        verbs = ", ".join(f"`servecast {verb} --out`" for verb in _MARKS.values())
+        verbs = ", ".join(f"`servecast {verb} --out`" for verb in _READERS)
         raise ServecastError(f"{folder} holds no results; give a folder written by {verbs}, or a scenario")
-    return [_READERS[mark](folder) for mark in found]
+    return [_READERS[verb](folder) for verb in found]
 
 
 def open_run(
@@ -141,10 +138,10 @@ def _sweep(folder: Path) -> SavedSweep:
 
 
 _READERS: dict[str, Callable[[Path], Saved]] = {
-    "summary.json": _run,
-    "comparison.json": _comparison,
-    "diagnosis.json": _diagnosis,
-    "sweep.csv": _sweep,
+    "run": _run,
+    "compare": _comparison,
+    "diagnose": _diagnosis,
+    "sweep": _sweep,
 }
 
 

@@ -170,7 +170,7 @@ class Comparison:
         from sim.report.folder import whole
         from sim.report.save import save_png, summary_json
 
-        with whole(Path(folder)) as draft:
+        with whole(Path(folder), "compare") as draft:
             (draft / "comparison.json").write_text(summary_json(self.summary()), encoding="utf-8")
             self.runs.to_csv(draft / "runs.csv", index=False)
             save_png(self.plot(), draft / "comparison.png")

@@ -37,7 +37,7 @@ def save(
     none; the bytes are the same for the same run. Raises ServecastError when the folder cannot be written.
     """
     folder = Path(folder).absolute()
-    with whole(folder) as draft:
+    with whole(folder, "run") as draft:
         _write_all(draft, summary, tables, resolved_yaml, figure)
     return folder
 

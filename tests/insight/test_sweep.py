@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import sim
-from sim.errors import ScenarioError
+from sim.errors import ScenarioError, ServecastError
+from sim.export.saved import open_result
 from sim.insight.comparison import METRICS, metrics_of
 from sim.insight.sweeps import Sweep, sweep
 from sim.insight.sweeps.axes import axis, grid
@@ -104,21 +105,29 @@ def test_a_search_is_the_same_whatever_runs_it(tmp_path: Path) -> None:
     assert {"runs", "sweep.csv", "sweep.png"} == {path.name for path in tmp_path.iterdir()}
 
 
-def test_a_sweep_that_was_killed_goes_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize("by", [signal.SIGKILL, signal.SIGINT])
+def test_a_sweep_that_was_stopped_goes_on(tmp_path: Path, by: signal.Signals) -> None:
     (tmp_path / "chat.yaml").write_text(yaml.safe_dump(CHAT))
     values = ",".join(map(str, range(1, 41)))
     line = [sys.executable, "-m", "sim.cli", "sweep", "chat.yaml", "--grid", f"engine.max_num_seqs={values}",
             "--out", "out", "--jobs", "1"]  # fmt: skip
     variables = {**os.environ, "PYTHONPATH": str(Path(sim.__file__).parents[1])}
-    running = subprocess.Popen(line, cwd=tmp_path, env=variables, stdout=subprocess.DEVNULL)
+    running = subprocess.Popen(
+        line, cwd=tmp_path, env=variables, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
     runs = tmp_path / "out" / "runs"
     deadline = time.monotonic() + 60
     while not (runs.is_dir() and len(list(runs.glob("*.json"))) >= 3) and time.monotonic() < deadline:
         time.sleep(0.02)
-    running.send_signal(signal.SIGKILL)
-    running.wait()
+    running.send_signal(by)
+    _, complained = running.communicate()
     kept = len(list(runs.glob("[0-9a-f]*.json")))
     assert 3 <= kept < 40
+    if by == signal.SIGINT:
+        told = f"stopped after {kept} of 40 runs, which are kept in out; the same command goes on from there"
+        assert (running.returncode, complained) == (130, f"servecast: {told}\n")
+    with pytest.raises(ServecastError, match=r"is not finished; the same `servecast sweep"):
+        open_result(str(tmp_path / "out"))
     found = sweep(tmp_path / "chat.yaml", [f"engine.max_num_seqs={values}"], keep=tmp_path / "out", jobs=1)
     assert found.from_before == kept
     assert len(found.points) == 40

@@ -45,9 +45,11 @@ def check(
     from sim.insight.check import check as judge
     from sim.insight.check import reports
     from sim.insight.check.check import measure
-    from sim.report.folder import write_whole
+    from sim.report.folder import check_file, write_whole
     from sim.scenario import load
 
+    for place in (junit, markdown, *([baseline] if update else [])):
+        check_file(place)
     if seeds is not None and not update:
         raise ServecastError("--seeds goes with --update: a check runs the baseline's own seeds")
     with Progress("runs", shown=not quiet and sys.stderr.isatty()) as progress:

@@ -9,7 +9,7 @@ import typer
 from sim.cli.app import app
 from sim.cli.options import Format, FromVllmArgs, Jobs, Quiet, Set, vllm_overrides
 from sim.cli.progress import Progress
-from sim.cli.terminal import console, print_json
+from sim.cli.terminal import console, print_json, say_written
 
 
 @app.command()
@@ -38,7 +38,7 @@ def compare(
     from sim.insight import compare as run_variants
     from sim.report.folder import check_folder
 
-    check_folder(out)
+    replaced = check_folder(out, "compare")
     overrides = [*vllm_overrides(from_vllm_args, quiet=quiet), *set_]
     with Progress("runs", shown=not quiet and sys.stderr.isatty()) as progress:
         found = run_variants(
@@ -56,4 +56,5 @@ def compare(
 
     print_comparison(found, console(least=140))
     if out is not None:
-        typer.echo(f"\nwritten to {out}: start with {out / 'comparison.png'}")
+        print()
+        say_written(out, replaced, f": start with {out / 'comparison.png'}")

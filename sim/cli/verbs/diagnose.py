@@ -9,7 +9,7 @@ import typer
 from sim.cli.app import app
 from sim.cli.options import Format, Jobs, Quiet, Scenario, Set, Slo, slo_overrides
 from sim.cli.progress import Progress
-from sim.cli.terminal import console, print_json
+from sim.cli.terminal import console, print_json, say_written
 
 
 @app.command()
@@ -35,7 +35,7 @@ def diagnose(
     from sim.insight.diagnosis.page import print_diagnosis
     from sim.report.folder import check_folder
 
-    check_folder(out)
+    replaced = check_folder(out, "diagnose")
     with Progress("runs", shown=not quiet and sys.stderr.isatty()) as progress:
         found = find(scenario, seeds=seeds, overrides=[*set_, *slo_overrides(slo)], jobs=jobs, progress=progress.update)
     if out is not None:
@@ -47,4 +47,5 @@ def diagnose(
         return
     print_diagnosis(found, console(least=110))
     if out is not None:
-        typer.echo(f"\nwritten to {out}: start with {out / 'diagnosis.png'}; fixed.yaml has the lines in it")
+        print()
+        say_written(out, replaced, f": start with {out / 'diagnosis.png'}; fixed.yaml has the lines in it")

@@ -9,6 +9,7 @@ import typer
 from sim.cli.app import app
 from sim.cli.options import Quiet, Set
 from sim.cli.progress import Progress, waiting
+from sim.cli.terminal import say_written
 
 
 @app.command()
@@ -36,7 +37,7 @@ def export(
     from sim.export.saved import open_run
     from sim.report.folder import check_file, write_whole
 
-    check_file(file)
+    replaced = check_file(file)
     with Progress(shown=not quiet and sys.stderr.isatty()) as progress:
         run = open_run(result, set_, progress.update)
     notes: list[str] = []
@@ -57,4 +58,4 @@ def export(
         return
     for note in notes:
         print(f"note: {note}", file=sys.stderr)
-    typer.echo(f"written to {file}")
+    say_written(file, replaced)

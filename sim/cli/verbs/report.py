@@ -9,6 +9,7 @@ import typer
 from sim.cli.app import app
 from sim.cli.options import Quiet, Set
 from sim.cli.progress import Progress, waiting
+from sim.cli.terminal import say_written
 
 
 @app.command()
@@ -32,7 +33,7 @@ def report(
     from sim.export.saved import open_result
     from sim.report.folder import check_file
 
-    check_file(out)
+    replaced = check_file(out)
     opened = []
     for source in results:
         with Progress(source, shown=not quiet and sys.stderr.isatty()) as progress:
@@ -40,4 +41,4 @@ def report(
     with waiting(f"writing {out}"):
         write_page(opened, out, title)
     if not quiet:
-        typer.echo(f"written to {out}: open it in a browser")
+        say_written(out, replaced, ": open it in a browser")

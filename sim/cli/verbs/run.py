@@ -9,7 +9,7 @@ import typer
 from sim.cli.app import app
 from sim.cli.options import Format, FromVllmArgs, NoFastForward, Quiet, Scenario, Set, vllm_overrides
 from sim.cli.progress import Progress
-from sim.cli.terminal import console, print_json
+from sim.cli.terminal import console, print_json, say_written
 
 
 @app.command()
@@ -36,7 +36,7 @@ def run(
     from sim.report.folder import check_folder
     from sim.run import run as simulate
 
-    check_folder(out)
+    replaced = check_folder(out, "run")
     overrides = [*vllm_overrides(from_vllm_args, quiet=quiet), *set_, *([] if seed is None else [f"seed={seed}"])]
     with Progress(shown=not quiet and sys.stderr.isatty()) as progress:
         result = simulate(
@@ -57,4 +57,5 @@ def run(
 
     print_report(result.summary, console(), result.wall_s)
     if out is not None:
-        typer.echo(f"\nwritten to {out}: start with {out / 'overview.png'}")
+        print()
+        say_written(out, replaced, f": start with {out / 'overview.png'}")

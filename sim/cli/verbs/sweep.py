@@ -9,7 +9,8 @@ import typer
 from sim.cli.app import app
 from sim.cli.options import Jobs, Quiet, Scenario, Set
 from sim.cli.progress import Progress
-from sim.cli.terminal import console
+from sim.cli.terminal import console, say_written
+from sim.errors import StoppedError
 
 
 @app.command()
@@ -50,18 +51,28 @@ def sweep(
     """
     from sim.insight.sweeps import sweep as run_points
     from sim.insight.sweeps.page import print_sweep
-    from sim.report.folder import check_folder
+    from sim.report.folder import MARKS, check_folder, keeps_runs
 
-    check_folder(out)
+    replaced = check_folder(out, "sweep")
     with Progress("runs", shown=not quiet and sys.stderr.isatty()) as progress:
-        found = run_points(
-            scenario, grid, search=search, objectives=objective or None, seeds=seeds, overrides=set_, keep=out,
-            jobs=jobs, ray=ray, progress=progress.update,
-        )  # fmt: skip
-    if out is not None:
-        found.save(out)
+        try:
+            found = run_points(
+                scenario, grid, search=search, objectives=objective or None, seeds=seeds, overrides=set_, keep=out,
+                jobs=jobs, ray=ray, progress=progress.update,
+            )  # fmt: skip
+            if out is not None:
+                found.save(out)
+        except KeyboardInterrupt:
+            if out is None or not keeps_runs(out):
+                raise
+            before = f"; {out / MARKS['sweep']} is still that of an earlier sweep" if replaced else ""
+            raise StoppedError(
+                f"stopped after {progress.done} of {progress.total} runs, which are kept in {out}; the same command "
+                f"goes on from there{before}"
+            ) from None
     if quiet:
         return
     print_sweep(found, console(least=110))
     if out is not None:
-        typer.echo(f"\nwritten to {out}: start with {out / 'sweep.png'}")
+        print()
+        say_written(out, replaced, f": start with {out / 'sweep.png'}")

@@ -10,6 +10,7 @@ import typer
 from sim.cli.app import app
 from sim.cli.options import Quiet, Set
 from sim.cli.progress import Progress, waiting
+from sim.cli.terminal import say_written
 
 
 @app.command()
@@ -34,7 +35,7 @@ def timeline(
     from sim.export.saved import open_run
     from sim.report.folder import check_file
 
-    check_file(out)
+    replaced = check_file(out)
     with Progress(shown=not quiet and sys.stderr.isatty()) as progress:
         run = open_run(result, set_, progress.update)
     with waiting(f"writing {out}"):
@@ -43,4 +44,4 @@ def timeline(
         return
     for note in notes:
         print(f"note: {note}", file=sys.stderr)
-    typer.echo(f"written to {out}: open it at https://ui.perfetto.dev")
+    say_written(out, replaced, ": open it at https://ui.perfetto.dev")

@@ -8,7 +8,7 @@ import typer
 
 from sim.cli.app import app
 from sim.cli.progress import waiting
-from sim.cli.terminal import console, print_json
+from sim.cli.terminal import console, print_json, say_written
 from sim.errors import ServecastError
 
 group = typer.Typer(
@@ -45,8 +45,9 @@ def describe(
     """
     from sim.insight.traces.describe import describe as look
     from sim.insight.traces.opened import open_trace
+    from sim.report.folder import check_file
 
-    _check_place(plot)
+    replaced = check_file(plot)
     with waiting(f"reading {file}"):
         opened = open_trace(file, format_name, set_, arrivals, seed)
         told = look(opened, seed)
@@ -59,7 +60,7 @@ def describe(
 
     console(least=120).print(description_table(told))
     if plot is not None:
-        typer.echo(f"written to {plot}")
+        say_written(plot, replaced)
 
 
 @group.command()
@@ -81,8 +82,9 @@ def convert(
     """
     from sim.insight.traces.convert import convert as write
     from sim.insight.traces.opened import open_trace, require_times
+    from sim.report.folder import check_file
 
-    _check_place(out)
+    replaced = check_file(out)
     if out.exists() and file.exists() and out.samefile(file):
         raise ServecastError(f"{out} is the trace itself; write to another file")
     with waiting(f"converting {file}"):
@@ -91,7 +93,8 @@ def convert(
         write(opened.table, to, out, drop_content)
     for note in opened.table.notes:
         print(f"note: {note}", file=sys.stderr)
-    typer.echo(f"{len(opened.table):,} requests written to {out}")
+    print(f"{len(opened.table):,} requests ", end="")
+    say_written(out, replaced)
 
 
 @group.command()
@@ -113,8 +116,9 @@ def fit(
     """
     from sim.insight.traces.fit import fit as look_alike
     from sim.insight.traces.opened import open_trace
+    from sim.report.folder import check_file
 
-    _check_place(lengths)
+    check_file(lengths)
     with waiting(f"fitting {file}"):
         found = look_alike(open_trace(file, format_name, set_, arrivals, seed), seed, lengths)
     if json:
@@ -127,12 +131,5 @@ def _draw(plot: Path, opened: Any, told: dict[str, Any]) -> None:
     from sim.insight.traces.picture import picture
     from sim.report.save import save_png
 
+    plot.parent.mkdir(parents=True, exist_ok=True)
     save_png(picture(opened, told), plot)
-
-
-def _check_place(path: Path | None) -> None:
-    """Refuse early what cannot be written."""
-    if path is not None and path.is_dir():
-        raise ServecastError(f"{path} is a folder; name a file")
-    if path is not None and not path.absolute().parent.is_dir():
-        raise ServecastError(f"there is no folder {path.absolute().parent}; make it first")

@@ -9,7 +9,7 @@ import typer
 from sim.cli.app import app
 from sim.cli.options import Format, NoFastForward, Quiet, Set
 from sim.cli.progress import Progress
-from sim.cli.terminal import console, print_json
+from sim.cli.terminal import console, print_json, say_written
 
 
 @app.command()
@@ -33,9 +33,10 @@ def validate(
     servecast validate my.yaml --measured bench.json --plot errors.png
     """
     from sim.insight.validation import validate as replay
-    from sim.insight.validation.save import check_places, save
+    from sim.insight.validation.save import save
+    from sim.report.folder import check_file, check_folder
 
-    check_places(out, plot)
+    replaced = {out: check_folder(out, "validate"), plot: check_file(plot)}
     with Progress(shown=not quiet and sys.stderr.isatty()) as progress:
         found = replay(scenario, measured, overrides=set_, fast_forward=not no_fast_forward, progress=progress.update)
     save(found, out, plot)
@@ -49,4 +50,4 @@ def validate(
     console().print(validation_report(found.summary))
     for place in (out, plot):
         if place is not None:
-            typer.echo(f"written to {place}")
+            say_written(place, replaced[place])

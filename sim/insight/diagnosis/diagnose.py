@@ -128,7 +128,7 @@ class Diagnosis:
         from sim.report.folder import whole
         from sim.report.save import save_png, summary_json
 
-        with whole(Path(folder)) as draft:
+        with whole(Path(folder), "diagnose") as draft:
             (draft / "diagnosis.json").write_text(summary_json(self.summary()), encoding="utf-8")
             (draft / "fixed.yaml").write_text(self.fixed.to_yaml(Path(folder)), encoding="utf-8")
             save_png(self.plot(), draft / "diagnosis.png")

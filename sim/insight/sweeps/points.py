@@ -14,6 +14,7 @@ from sim.insight.comparison import METRICS, metrics_of
 from sim.insight.runs import Outcome, run_each
 from sim.insight.sweeps.axes import Axis, axis, grid, read_value
 from sim.insight.sweeps.kept import Kept, key_of
+from sim.report.folder import RUNS
 from sim.scenario import Scenario, load
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ class Sweep:
         from sim.report.folder import whole
         from sim.report.save import save_png
 
-        with whole(Path(folder)) as draft:
+        with whole(Path(folder), "sweep") as draft:
             self.table.to_csv(draft / "sweep.csv", index=False)
             save_png(self.plot(), draft / "sweep.png")
         return Path(folder)
@@ -143,7 +144,7 @@ def sweep(
         raise ScenarioError("nothing varies: give --grid engine.max_num_seqs=64,128,256")
     scenario = load(source, overrides).model_copy(update={"variants": {}})
     wanted = _objectives(objectives, scenario)
-    runner = _Runner(scenario, seeds, Kept(None if keep is None else Path(keep) / "runs"), jobs, ray, progress)
+    runner = _Runner(scenario, seeds, Kept(None if keep is None else Path(keep) / RUNS), jobs, ray, progress)
     points = _searched(axes, search, wanted, runner, scenario.seed) if search else runner.points(grid(axes))
     if all(point.error for point in points):
         raise ScenarioError(f"every point of the sweep failed, the first because: {points[0].error}")

@@ -26,6 +26,7 @@ def convert(table: RequestTable, to: Literal["jsonl", "csv"], out: Path, drop_co
     rows = plain_rows(table, to, drop_content)
     draft = out.with_name(f".{out.name}.part")
     try:
+        out.parent.mkdir(parents=True, exist_ok=True)
         with draft.open("wb") as raw:
             if out.name.endswith(".gz"):
                 with gzip.GzipFile(filename="", fileobj=raw, mode="wb", mtime=0) as packed:

@@ -106,6 +106,7 @@ def _single(table: RequestTable, seed: int, lengths_out: Path | None, remarks: l
 
 
 def _write_lengths(path: Path, prompt: Any, output: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["prompt_tokens", "output_tokens"])

@@ -4,15 +4,8 @@ from pathlib import Path
 
 from sim.errors import ServecastError
 from sim.insight.validation.replay import Validation
-from sim.report.folder import check_folder, whole
+from sim.report.folder import whole
 from sim.report.save import save_png, summary_json
-
-
-def check_places(out: Path | None, plot: Path | None) -> None:
-    """Refuse places that cannot be written to, before the work is done."""
-    check_folder(out)
-    if plot is not None and (not plot.name or plot.is_dir()):
-        raise ServecastError(f"--plot {plot}: needs the name of a file, like validation.png")
 
 
 def save(validation: Validation, out: Path | None, plot: Path | None) -> None:
@@ -21,7 +14,7 @@ def save(validation: Validation, out: Path | None, plot: Path | None) -> None:
         return
     figure = validation.plot()
     if out is not None:
-        with whole(out) as draft:
+        with whole(out, "validate") as draft:
             (draft / "validation.json").write_text(summary_json(validation.summary), encoding="utf-8")
             validation.requests.to_csv(draft / "requests.csv", index_label="request")
             save_png(figure, draft / "validation.png")
