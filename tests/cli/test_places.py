@@ -61,7 +61,7 @@ def verbs_that_write(place: str) -> Iterator[tuple[str, ...]]:
 
 @pytest.mark.usefixtures("nothing_runs")
 @pytest.mark.parametrize("arguments", verbs_that_write("PLACE"), ids=lambda words: " ".join(words[:2]))
-@pytest.mark.parametrize("place", ["a-file/inside", "/proc/x", "n" * 250])
+@pytest.mark.parametrize("place", ["a-file/inside", "/proc/x", "n" * 300])
 def test_a_place_that_cannot_be_written_is_found_before_the_work(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, arguments: tuple[str, ...],
     place: str,
@@ -148,3 +148,8 @@ def test_a_mixture_of_old_and_new_is_no_result(tmp_path: Path, monkeypatch: pyte
         for name in ("comparison.json", "comparison.png", "runs.csv"):
             (draft / name).write_text("new")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["comparison.png", "runs.csv"]
+
+
+def test_a_name_that_its_draft_is_too_long_for_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ServecastError, match="cannot write to"):
+        check_folder(tmp_path / ("n" * 250), "run")

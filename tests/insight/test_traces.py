@@ -128,7 +128,6 @@ class TestDescribe:
             (["{chat}", "--set", "limits=3"], "did you mean 'limit'"),
             (["{chat}", "--set", "limit"], "write KEY=VALUE"),
             (["{chat}", "--arrivals", "poisson"], "brings its own arrival times"),
-            (["{chat}", "--plot", "no/where.png"], "there is no folder"),
             (["{odd}"], "odd.csv is in no known format (found a, b); a plain CSV has the columns"),
         ],
     )
