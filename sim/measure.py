@@ -191,7 +191,7 @@ def _provenance(setup: Setup) -> str:
 def _made_with(cluster: Cluster, table: RequestTable) -> dict[str, Any]:
     """What the numbers rest on: versions, seed, profiles and presets with their origins."""
     made = {"versions": versions(), "seed": cluster.scenario.seed, "requests_from": table.source}
-    made["requests_sha256"] = sha256(b"".join(column.tobytes() for column in _asked(table))).hexdigest()
+    made["requests_sha256"] = asked_sha256(table)
     pools = {name: _parts(setup) for name, setup in cluster.pools.items()}
     return {**made, "pools": pools} if cluster.scenario.cluster.pools else {**made, **pools[""]}
 
@@ -209,10 +209,10 @@ def _parts(setup: Setup) -> dict[str, Any]:
     }
 
 
-def _asked(table: RequestTable) -> list[Any]:
+def asked_sha256(table: RequestTable) -> str:
     """What tells whether two runs were asked to serve the same requests."""
     columns = (table.arrival_s, table.prompt_tokens, table.output_tokens, table.turns, table.pause_s)
-    return [column for column in columns if column is not None]
+    return sha256(b"".join(column.tobytes() for column in columns if column is not None)).hexdigest()
 
 
 def _warnings(cluster: Cluster, table: RequestTable, record: Record, context: RunContext) -> list[str]:

@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from sim.insight.comparison import METRICS, Comparison, Difference
-from sim.insight.comparison_table import sentences, written
+from sim.insight.comparison import METRICS, Comparison
+from sim.insight.comparison_table import best, written
+from sim.insight.comparison_table import claims as claimed
+from sim.insight.difference import Difference
 from sim.report import markup
-from sim.report.words import milliseconds, number, percent
+from sim.report.words import milliseconds, number, percent, plural
 
 if TYPE_CHECKING:
     from sim.insight.sweeps import Sweep
@@ -28,9 +30,8 @@ def comparison_card(comparison: Comparison) -> str:
     told = comparison.summary()
     metrics = {name: {key: float(comparison.table[key][name]) for key in METRICS} for name in comparison.variants}
     saturated = {name: comparison.saturated(name) for name in comparison.variants}
-    head = (
-        f"<p><b>{escape(comparison.name)}</b> {len(comparison.variants)} variants, {len(comparison.seeds)} seed(s)</p>"
-    )
+    about = f"{plural(len(comparison.variants), 'variant')}, {plural(len(comparison.seeds), 'seed')}"
+    head = f"<p><b>{escape(comparison.name)}</b> {about}</p>"
     return markup.card(head, beliefs(told["variants"]), metrics_table(metrics, saturated), claims(told))
 
 
@@ -42,18 +43,19 @@ def diagnosis_card(told: Mapping[str, Any]) -> str:
 def sweep_card(sweep: Sweep) -> str:
     """What notebooks show of a sweep: the points that no other beats."""
     rows = sweep.table[sweep.table["frontier"]].head(_MOST_POINTS).to_dict("records")
-    head = f"<p><b>{escape(sweep.name)}</b> {len(sweep.points)} points, {len(sweep.frontier)} that no other beats</p>"
+    about = f"{plural(len(sweep.points), 'point')}, {len(sweep.frontier)} that no other beats"
+    head = f"<p><b>{escape(sweep.name)}</b> {about}</p>"
     return markup.card(head, points_table(list(sweep.keys), rows))
 
 
 def metrics_table(metrics: Mapping[str, Metrics], saturated: Mapping[str, bool]) -> str:
     """One row per variant, one column per metric that any of them has; the best of each column is marked."""
     shown = [name for name in METRICS if any(values[name] == values[name] for values in metrics.values())]
-    best = {name: _best(name, [values[name] for values in metrics.values()]) for name in shown}
+    top = {name: best(name, [values[name] for values in metrics.values()]) for name in shown}
     rows: list[list[markup.Cell]] = [
         [
             f"{variant} (saturated)" if saturated[variant] else variant,
-            *((written(name, values[name]), "best" if values[name] == best[name] else "") for name in shown),
+            *((written(name, values[name]), "best" if values[name] == top[name] else "") for name in shown),
         ]
         for variant, values in metrics.items()
     ]
@@ -77,11 +79,10 @@ def beliefs(variants: Mapping[str, Mapping[str, Any]]) -> str:
 
 def claims(told: Mapping[str, Any]) -> str:
     """Which differences of a comparison (`Comparison.summary()`) can be claimed, what failed, and what to know."""
-    first, *others = told["variants"]
     differences = [Difference(**difference) for difference in told["differences"]]
     return markup.bullets(
         [
-            *(sentence for other in others for sentence in sentences(first, differences, other)),
+            *claimed(list(told["variants"]), differences, told.get("identical", {})),
             *(f"failed: {name}: {why}" for name, why in told["failed"].items()),
             *(f"note: {note}" for note in told["notes"]),
         ]
@@ -122,14 +123,6 @@ def points_table(keys: Sequence[str], rows: Sequence[Mapping[Any, Any]]) -> str:
         [*(str(row[key]) for key in keys), *(written(name, row[name]) for name in shown)] for row in rows
     ]
     return markup.table((*keys, *(METRICS[name].label for name in shown)), cells, words=len(keys))
-
-
-def _best(metric: str, values: Sequence[float]) -> float | None:
-    known = [value for value in values if value == value]
-    more = METRICS[metric].more_is_better
-    if more is None or len(set(known)) < 2:
-        return None
-    return max(known) if more else min(known)
 
 
 def _binding(one: Mapping[str, Any]) -> str:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from math import isfinite, sqrt
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sim.errors import ScenarioError, at_least_one
+from sim.insight.difference import Difference, sureness
+from sim.insight.identical import alike
 from sim.insight.model_error import shake
 from sim.insight.runs import Outcome, run_all
 from sim.scenario import Scenario, load
@@ -59,26 +61,6 @@ METRICS: dict[str, Metric] = {
 
 
 @dataclass(frozen=True)
-class Difference:
-    """A variant against the first one, in one metric, paired by seed.
-
-    `change` is the mean of variant minus first; `low` and `high` bound it with 95% confidence (Student's t): the mean's
-    standard error over the seeds and, beside it, how much the change moves when the step times are wrong as the
-    profile may be. `better` is the probability that the variant is the better one. These three are None where
-    neither is known.
-    """
-
-    variant: str
-    metric: str
-    first: float
-    value: float
-    change: float
-    low: float | None = None
-    high: float | None = None
-    better: float | None = None
-
-
-@dataclass(frozen=True)
 class Comparison:
     """Runs by (variant, seed), and what they say. `failed` holds the variants that could not run, and why."""
 
@@ -92,6 +74,8 @@ class Comparison:
     """Seeds whose requests differ; 1 if all replay the same."""
     shaken: Mapping[tuple[str, int], dict[str, Any]] = field(default_factory=dict)
     """The same runs with step times that are wrong, as the profiles' may be; empty where that was not asked."""
+    identical: Mapping[str, str] = field(default_factory=dict)
+    """Variants that come to the same configuration as one before them, and which."""
 
     def _repr_html_(self) -> str:
         """What notebooks show."""
@@ -151,6 +135,7 @@ class Comparison:
                 for variant in self.variants
             },
             "differences": [vars(difference) for difference in self.differences],
+            "identical": dict(self.identical),
             "failed": dict(self.failed),
             "notes": list(self.notes),
         }
@@ -191,7 +176,8 @@ class Comparison:
         moved = self._moved(first, other, metric, changes)
         if self.replications < 2 and not moved:
             return Difference(other, metric, *known)
-        return Difference(other, metric, *known, *_sureness(changes, moved, METRICS[metric].more_is_better))
+        low, high, better, doubt = sureness(changes, moved, METRICS[metric].more_is_better)
+        return Difference(other, metric, *known, low, high, better, doubt)
 
     def _moved(self, first: str, other: str, metric: str, changes: Sequence[float]) -> list[float]:
         """By how much each change moves with wrong step times; nothing where no such run was made."""
@@ -250,13 +236,18 @@ def compare(
         seeds=tuple(first_seed + number for number in numbers),
         summaries={(name, first_seed + number): _known(outcomes[name, number]) for name in ran for number in numbers},
         failed=failed,
-        notes=(*_replaced(loaded, ran), *_notes(ran, numbers, outcomes, replications, bool(second))),
+        notes=(
+            *_left_out(loaded),
+            *_replaced(loaded, ran),
+            *_notes(ran, numbers, outcomes, replications, bool(second)),
+        ),
         replications=replications,
         shaken={
             (name, first_seed + number): outcome.summary
             for (name, number), outcome in second.items()
             if outcome.summary is not None
         },
+        identical=alike({name: named[name] for name in ran}),
     )
 
 
@@ -302,6 +293,14 @@ def _known(outcome: Outcome) -> dict[str, Any]:
     return outcome.summary
 
 
+def _left_out(loaded: Sequence[Scenario]) -> Iterable[str]:
+    """Of several scenarios only the base is compared."""
+    named = {one.name: ", ".join(one.variants) for one in loaded if one.variants and len(loaded) > 1}
+    if named:
+        told = "; ".join(f"{name}: {variants}" for name, variants in named.items())
+        yield f"these are the base scenarios; their variants were not run: {told} (one scenario alone brings its own)"
+
+
 def _replaced(loaded: Sequence[Scenario], ran: Sequence[str]) -> Iterable[str]:
     for name in ran if len(loaded) == 1 else ():
         if name != BASE and (keys := loaded[0].replaced(name)):
@@ -323,27 +322,3 @@ def _notes(
     elif replications < 2:
         why = "every seed replays the same requests" if len(numbers) > 1 else "one seed"
         yield f"{why}: differences are those of this one run, and nothing is said of how sure they are"
-
-
-def _sureness(
-    changes: Sequence[float], moved: Sequence[float], more_is_better: bool | None
-) -> tuple[float, float, float | None]:
-    """(low, high, probability of being better) of the mean change, by Student's t.
-
-    More seeds make the mean over them surer, but the model no better.
-    """
-    from scipy.stats import t
-
-    count = len(changes)
-    mean = sum(changes) / count
-    chance = sum((change - mean) ** 2 for change in changes) / (count - 1) / count
-    wrong = sum(move**2 for move in moved) / len(moved) if moved else 0.0
-    error = sqrt(chance + wrong)
-    if error == 0.0:
-        more = 0.5 if mean == 0 else float(mean > 0)
-        reach = 0.0
-    else:
-        more = float(t.cdf(mean / error, count - 1))
-        reach = float(t.ppf(0.975, count - 1)) * error
-    better = None if more_is_better is None else more if more_is_better else 1.0 - more
-    return mean - reach, mean + reach, better

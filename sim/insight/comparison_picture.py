@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from sim.insight.comparison_table import written
 from sim.report.colours import BLUE, FAINT, GPU_TIME, GREEN, INK, ORANGE, SKY
+from sim.report.words import plural
 
 if TYPE_CHECKING:
     from sim.insight.comparison import Comparison
@@ -57,7 +58,7 @@ def picture(comparison: Comparison) -> Figure:
     for label, variant in zip(axes[0].get_yticklabels(), comparison.variants, strict=True):
         label.set_color(ORANGE if comparison.saturated(variant) else INK)
     saturated = [name for name in comparison.variants if comparison.saturated(name)]
-    told = f"{len(comparison.seeds)} seed{'s' * (len(comparison.seeds) > 1)}"
+    told = plural(len(comparison.seeds), "seed")
     told += f" · saturated, in orange: {len(saturated)} of {rows}" if saturated else ""
     figure.text(0.015, 1 - 0.35 / height, comparison.name, size=14, weight="bold", color=INK, va="center")
     figure.text(0.985, 1 - 0.35 / height, told, size=9.5, color=FAINT, va="center", ha="right")

@@ -1,6 +1,6 @@
 """A comparison on the terminal: one column per variant, the best of each row marked."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from math import isfinite
 
 from rich import box
@@ -9,8 +9,9 @@ from rich.table import Table
 from rich.text import Text
 
 from sim.insight.belief import doubts
-from sim.insight.comparison import METRICS, Comparison, Difference
-from sim.report.words import count, milliseconds, money, number, percent
+from sim.insight.comparison import METRICS, Comparison
+from sim.insight.difference import Difference
+from sim.report.words import count, milliseconds, money, number, percent, plural
 
 _WORDS: dict[str, Callable[[float], str]] = {
     "rate": number,
@@ -37,9 +38,12 @@ _SHOWN = (
 _IF_ANY = ("prefix_cache_hit_rate", "preemptions")
 """Told only where they are not zero for all variants."""
 _TOLD = ("request_goodput", "output_throughput", "p99_ttft_ms", "p99_tpot_ms", "usd_per_million_output_tokens")
-_SURE = 0.95
-_SMALL = 0.01
-"""A difference of less than one per cent is not worth a sentence, however sure it is."""
+SMALL = 0.01
+"""A difference of less than one per cent wins nothing, however sure it is."""
+_WHY = {
+    "model": "step times may be off by more",
+    "seeds": "the seeds differ by as much (more --seeds may tell)",
+}
 
 
 def written(metric: str, value: float) -> str:
@@ -49,12 +53,11 @@ def written(metric: str, value: float) -> str:
 
 def print_comparison(comparison: Comparison, console: Console) -> None:
     """The table, then the differences that chance does not explain, then what to know."""
-    seeds = f"{len(comparison.seeds)} seed{'s' * (len(comparison.seeds) > 1)}"
+    seeds = plural(len(comparison.seeds), "seed")
     console.print(Text(comparison.name, style="bold").append(Text(f"   {seeds}", style="not bold dim")))
     console.print(_table(comparison))
-    for variant in comparison.variants[1:]:
-        for told in sentences(comparison.variants[0], comparison.differences, variant):
-            console.print(told, highlight=False)
+    for told in claims(comparison.variants, comparison.differences, comparison.identical):
+        console.print(told, highlight=False)
     for variant, why in comparison.failed.items():
         console.print(Text(f"failed: {variant}: {why}", style="red"))
     first_seed = comparison.seeds[0]
@@ -63,25 +66,62 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
         console.print(Text(f"note: {note}", style="yellow"))
 
 
-def sentences(first: str, differences: Iterable[Difference], variant: str) -> Iterator[str]:
-    """Which differences of a variant from the first one can be claimed, and which figures are a tie."""
-    ties = []
-    for difference in differences:
-        if difference.variant != variant or difference.metric not in _TOLD or not difference.first:
+def claims(variants: Sequence[str], differences: Iterable[Difference], identical: Mapping[str, str]) -> Iterator[str]:
+    """What can be said of each variant but the first, against the first."""
+    known = list(differences)
+    for variant in variants[1:]:
+        if variant in identical:
+            yield f"{variant} is identical to {identical[variant]}: both resolve to the same configuration"
+        if identical.get(variant) != variants[0]:
+            yield from _sentences(variants[0], [one for one in known if one.variant == variant])
+
+
+def _sentences(first: str, differences: Iterable[Difference]) -> Iterator[str]:
+    """Which differences can be claimed, and which figures are a tie, and why.
+
+    One beats the other where the interval of their difference, the model's error included, leaves out 0; what is told
+    is the winner's own change, against the loser.
+    """
+    ties: dict[str, list[str]] = {}
+    variant = ""
+    for one in differences:
+        variant = one.variant
+        if one.low is None or one.high is None or one.better is None or one.metric not in _TOLD or not one.first:
             continue
-        if difference.better is None or difference.low is None or difference.high is None:
-            continue
-        label = METRICS[difference.metric].label
-        change, low, high = (value / difference.first for value in (difference.change, difference.low, difference.high))
-        sure = max(difference.better, 1 - difference.better)
-        if sure < _SURE or abs(change) < _SMALL:
-            ties.append(label)
-            continue
-        better, worse = (variant, first) if difference.better > 0.5 else (first, variant)
-        told = ">99.9%" if sure > 0.999 else f"{sure:.1%}"
-        yield f"{better} beats {worse} on {label} with {told} probability: {change:+.1%} [{low:+.1%}, {high:+.1%}]"
-    if ties:
-        yield f"{variant} and {first} tie on {', '.join(ties)}"
+        label = METRICS[one.metric].label
+        change, low, high = (value / one.first for value in (one.change, one.low, one.high))
+        if one.sure and abs(change) >= SMALL and one.value:
+            yield _beats(first, one, label)
+        elif one.change == 0:
+            ties.setdefault("no difference", []).append(label)
+        elif one.sure:
+            ties.setdefault("less than 1% apart", []).append(f"{label} ({change:+.2%})")
+        else:
+            told = f"{label} ({change:+.1%} [{low:+.1%}, {high:+.1%}])"
+            ties.setdefault(_WHY[one.doubt or "seeds"], []).append(told)
+    for why, told_of in ties.items():
+        yield f"{variant} ties with {first} on {', '.join(told_of)}: {why}"
+
+
+def _beats(first: str, one: Difference, label: str) -> str:
+    assert one.low is not None and one.high is not None and one.better is not None
+    won = one.better > 0.5
+    winner, loser, against = (one.variant, first, one.first) if won else (first, one.variant, one.value)
+    near, far = sorted((abs(one.low / against), abs(one.high / against)))
+    way = "lower" if METRICS[one.metric].more_is_better is False else "higher"
+    far = min(far, 1.0) if way == "lower" else far
+    change = abs(one.change / against)
+    return f"{winner} beats {loser} on {label}: {change:.1%} {way} (95% sure: {near:.1%} to {far:.1%})"
+
+
+def best(metric: str, values: Iterable[float]) -> float | None:
+    """The best value of a metric; None where there is none, or several read the same."""
+    known = [value for value in values if isfinite(value)]
+    more = METRICS[metric].more_is_better
+    if more is None or len(known) < 2:
+        return None
+    found = max(known) if more else min(known)
+    return found if [written(metric, value) for value in known].count(written(metric, found)) == 1 else None
 
 
 def _table(comparison: Comparison) -> Table:
@@ -93,19 +133,12 @@ def _table(comparison: Comparison) -> Table:
     for name in shown:
         label = METRICS[name].label
         table.add_column(label, justify="right", min_width=max(map(len, label.split())))
-    best = {name: _best(comparison, name) for name in shown}
+    marked = {name: best(name, comparison.table[name]) for name in shown}
     for variant in comparison.variants:
         mark = " (saturated)" if comparison.saturated(variant) else ""
         values = {name: float(comparison.table[name][variant]) for name in shown}
         cells = [
-            Text(written(name, value), "bold green" if value == best[name] else "") for name, value in values.items()
+            Text(written(name, value), "bold green" if value == marked[name] else "") for name, value in values.items()
         ]
         table.add_row(Text(variant).append(Text(mark, style="red")), *cells)
     return table
-
-
-def _best(comparison: Comparison, metric: str) -> float | None:
-    more, values = METRICS[metric].more_is_better, comparison.table[metric].dropna()
-    if more is None or values.nunique() < 2:
-        return None
-    return float(values.max() if more else values.min())

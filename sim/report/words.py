@@ -32,6 +32,11 @@ def count(value: int | None) -> str:
     return "-" if value is None else f"{value:,}"
 
 
+def plural(many: int, noun: str) -> str:
+    """1, "seed" -> "1 seed"; 1200, "run" -> "1,200 runs"."""
+    return f"{many:,} {noun}{'s' * (many != 1)}"
+
+
 def duration(seconds: float | None) -> str:
     """0.0123 -> "12.3 ms", 75 -> "75 s", 3725 -> "1 h 02 min"."""
     if seconds is None or not math.isfinite(seconds):

@@ -9,9 +9,10 @@ import pytest
 from rich.console import Console
 
 import sim
-from sim.insight.comparison import Difference
-from sim.insight.comparison_table import print_comparison
+from sim.insight.comparison_table import best, claims, print_comparison
+from sim.insight.difference import Difference, sureness
 from sim.paths import data_dir
+from tests.commands import servecast
 
 BASE: dict[str, Any] = {
     "name": "small",
@@ -52,8 +53,8 @@ def test_what_is_equal_ties_and_what_is_worse_loses_and_what_fails_is_told() -> 
     assert slower.change > 19 and slower.low is not None and slower.low > 0
     assert slower.better is not None and slower.better < 0.01
     told = text_of(found)
-    assert "as written beats slow host on TPOT p99 with" in told
-    assert "the same and as written tie on" in told
+    assert "as written beats slow host on TPOT p99: " in told
+    assert "the same is identical to as written" in told and "the same ties" not in told
     assert "failed: too large" in told
 
 
@@ -144,3 +145,65 @@ def test_several_files(tmp_path: Path) -> None:
 def test_bad_questions(sources: list[Any], options: dict[str, Any], words: str) -> None:
     with pytest.raises(sim.ServecastError, match=words):
         sim.compare(*sources, jobs=1, **options)
+
+
+def difference(change: float, low: float, high: float, better: float, metric: str = "p99_tpot_ms", **more: Any) -> Any:
+    return Difference("b", metric, 100.0, 100.0 + change, change, low, high, better, **more)
+
+
+@pytest.mark.parametrize(
+    ("found", "told"),
+    [
+        # the winner's own change against the loser: from 100 to 104 is 4% more, from 104 to 100 3.8% less
+        (difference(4, 2, 6, 0.01), "a beats b on TPOT p99: 3.8% lower (95% sure: 1.9% to 5.8%)"),
+        (difference(-4, -6, -2, 0.99), "b beats a on TPOT p99: 4.0% lower (95% sure: 2.0% to 6.0%)"),
+        (difference(4, 2, 6, 0.99, "request_goodput"), "b beats a on goodput/s: 4.0% higher (95% sure: 2.0% to 6.0%)"),
+        # one that is the better with 95.4%, but whose interval holds 0
+        (
+            difference(-5.5, -13.3, 2.2, 0.954, doubt="model"),
+            "b ties with a on TPOT p99 (-5.5% [-13.3%, +2.2%]): step times may be off by more",
+        ),
+        (
+            difference(-48, -148, 52, 0.9, "p99_ttft_ms", doubt="seeds"),
+            "b ties with a on TTFT p99 (-48.0% [-148.0%, +52.0%]): the seeds differ by as much (more --seeds may tell)",
+        ),
+        (difference(0.4, 0.3, 0.5, 0.001), "b ties with a on TPOT p99 (+0.40%): less than 1% apart"),
+        (difference(0, 0, 0, 0.5), "b ties with a on TPOT p99: no difference"),
+    ],
+)
+def test_one_rule_for_what_beats_and_what_ties(found: Difference, told: str) -> None:
+    assert list(claims(("a", "b"), [found], {})) == [told]
+    assert found.sure == (found.low > 0 or found.high < 0) == ("beats" in told or "less than" in told)
+
+
+def test_what_makes_a_difference_unsure() -> None:
+    """Changes 9, 10, 11: 10 +- 4.30 x 0.577 = 2.5 by chance alone; step times that move each by 4 add 4.30 x 4."""
+    assert sureness([9, 10, 11], [], True)[3] == ""
+    assert sureness([9, 10, 11], [4, -4, 4], True)[3] == "model"
+    assert sureness([-9, 10, 29], [], True)[3] == "seeds"
+
+
+def test_the_best_is_marked_only_where_it_reads_as_better() -> None:
+    assert best("p99_ttft_ms", [505.0, 263.0]) == 263.0
+    assert best("p99_ttft_ms", [263.01, 263.02, 505.0]) is None
+    assert best("slo_attainment", [0.98501, 0.98502]) is None
+    assert best("preemptions", [1, 2]) is None
+
+
+def test_variants_of_several_files_are_not_left_out_in_silence() -> None:
+    others = {**BASE, "variants": {"slow host": BASE["variants"]["slow host"]}}
+    found = sim.compare({**others, "name": "a"}, {**others, "name": "b", "engine": {"max_num_seqs": 2}}, jobs=1)
+    assert any("their variants were not run: a: slow host; b: slow host" in note for note in found.notes)
+
+
+def test_that_seeds_replay_a_trace_is_said_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "t.csv").write_text("arrival_s,prompt_tokens,output_tokens\n0,100,5\n1,100,5\n")
+    trace = {"trace": {"csv": {"path": str(tmp_path / "t.csv")}}}
+    (tmp_path / "replayed.yaml").write_text(json.dumps({**BASE, "workload": trace}))
+    (tmp_path / "drawn.yaml").write_text(json.dumps(BASE))
+    for name, said in (("replayed", True), ("drawn", False)):
+        line = ["compare", str(tmp_path / f"{name}.yaml"), "--variant", "slow host", "--seeds", "2", "--jobs", "1"]
+        assert servecast(monkeypatch, *line) == 0
+        assert ("the trace gives every seed the same requests" in capsys.readouterr().err) == said

@@ -8,7 +8,7 @@ import typer
 
 from sim.cli.app import app
 from sim.cli.options import Format, FromVllmArgs, Jobs, Quiet, Set, vllm_overrides
-from sim.cli.progress import Progress
+from sim.cli.progress import Progress, waiting
 from sim.cli.terminal import console, print_json, say_written
 
 
@@ -40,6 +40,8 @@ def compare(
 
     replaced = check_folder(out, "compare")
     overrides = [*vllm_overrides(from_vllm_args, quiet=quiet), *set_]
+    if seeds > 1 and not quiet:
+        _warn_of_replays(scenarios[0], overrides, model_error)
     with Progress("runs", shown=not quiet and sys.stderr.isatty()) as progress:
         found = run_variants(
             *scenarios, variants=variant or None, seeds=seeds, overrides=overrides, model_error=model_error, jobs=jobs,
@@ -58,3 +60,15 @@ def compare(
     if out is not None:
         print()
         say_written(out, replaced, f": start with {out / 'comparison.png'}")
+
+
+def _warn_of_replays(scenario: str, overrides: list[str], model_error: bool) -> None:
+    """Say before the runs that seeds do not make other requests, where they do not."""
+    from sim.insight.identical import replays
+    from sim.scenario import load
+
+    with waiting("reading the trace"):
+        if not replays(load(scenario, overrides)):
+            return
+    told = "they tell how far the model's own error goes, not what chance does" if model_error else "they tell nothing"
+    print(f"note: the trace gives every seed the same requests: {told}", file=sys.stderr)
