@@ -84,6 +84,7 @@ def scenario(facts: Mapping[str, Any]) -> dict[str, Any]:
         "model": MODELS[facts["model"]],
         "cluster": {"gpu": "h100-sxm", "tensor_parallel": facts["tp"]},
         "engine": {
+            "moe_first_use_s": 0.93,  # the servers were fresh
             "num_gpu_blocks_override": engine["gpu_kv_blocks"],
             **{key: engine[key] for key in ("max_num_seqs", "max_num_batched_tokens", "max_model_len", "block_size")},
         },

@@ -207,7 +207,7 @@ def simulate(
         requests_columns["prompt"] = table.prompts[rows]
     if table.sessions is not None:
         requests_columns |= {"session": table.sessions[rows], "turn": table.turn_numbers()[rows]}
-    makespan_s = float(np.max(steps["end_s"], initial=0.0))
+    makespan_s = float(np.max(steps["end_s"], initial=0.0)) or env.now  # without a step: until the last was turned away
     if table.adapter is not None:
         requests_columns["adapter"] = np.array([*table.adapters, ""])[table.adapter[rows]]
     return Record(

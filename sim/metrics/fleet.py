@@ -39,8 +39,8 @@ def held_between(lives: Columns, weight: NDArray[Any], edges: Floats) -> Floats:
 
 
 def peak_gpus(replicas: Columns, lives: Columns) -> int:
-    """The most GPUs that were held at one time."""
-    return _peak(lives, of_replica(replicas, "gpus", lives))
+    """The most GPUs that were held at one time; all, where no time passed."""
+    return _peak(lives, of_replica(replicas, "gpus", lives)) if len(lives["replica"]) else int(replicas["gpus"].sum())
 
 
 def peak_replicas(lives: Columns) -> int:

@@ -49,9 +49,10 @@ def given_up(requests: Columns) -> NDArray[np.bool_]:
 def itl_statistics(bins: NDArray[Any], counts: NDArray[Any], requests: Columns) -> dict[str, float]:
     """Mean, median, std and percentiles of the gaps between tokens, pooled over requests, in seconds.
 
-    The mean is exact, sum(E2E - TTFT) / sum(output - 1). The rest come from the log histogram at
-    bin midpoints, so each is within 0.1% of the value that the single gaps would give. Tokens that come
-    together, from speculative decoding, are one delivery, as in vLLM; the mean is then the histogram's too.
+    All come from the log histogram at bin midpoints, so each is within 0.1% of the value that the single gaps would
+    give; where every token of every measured request is a gap of its own, the mean is exact, sum(E2E - TTFT) /
+    sum(output - 1). Tokens that come together, from speculative decoding, are one delivery, as in vLLM. Of requests
+    that were given up the gaps until then count too, as in the histogram of a vLLM server.
     """
     order = np.argsort(bins, kind="stable")
     bins, counts = bins[order].astype(np.int64), counts[order].astype(np.int64)
@@ -65,7 +66,8 @@ def itl_statistics(bins: NDArray[Any], counts: NDArray[Any], requests: Columns) 
     decoding = exact_sum((requests["finish_s"] - requests["first_token_s"])[mask])
     at_middle = exact_sum(middle * counts) / total
     gaps = int((requests["generated_tokens"][mask] - 1).sum())
-    mean = ratio(decoding, gaps) if gaps <= total else at_middle
+    others = np.any(given_up(requests) & requests["measured"].astype(bool))
+    mean = ratio(decoding, gaps) if gaps == total and not others else at_middle
     spread = math.sqrt(exact_sum(counts * (middle - at_middle) ** 2) / total)
     quantiles = [_weighted_percentile(middle, np.cumsum(counts), p) for p in PERCENTILES]
     return {"mean": mean, "median": quantiles[0], "std": spread} | {

@@ -9,20 +9,23 @@ from numpy.typing import NDArray
 from sim.metrics.context import Columns, Floats, RunContext, Slo
 from sim.metrics.latency import completed, given_up
 from sim.metrics.numbers import ratio
-from sim.metrics.series import RowIntegrator, entered, peak
+from sim.metrics.series import RowIntegrator, entered, peak, sent_s
 
 
 def throughput(requests: Columns, latencies: dict[str, Floats], context: RunContext) -> dict[str, Any]:
-    """Counts and rates of measured requests over `duration` = first arrival to last finish among them.
+    """Counts and rates of measured requests over `duration` = first arrival to last end among them, failures included.
 
     `failed` counts the rejected, the refused, the cancelled, the timed out and those that a crash ended.
-    `max_concurrent_requests` is exact; vLLM counts all that touch a whole second, which is at least as many.
+    `max_concurrent_requests` is vLLM's: the most finished requests that touch one whole second, counted from the first
+    of their arrivals; `peak_concurrent_requests` is the most of them at one instant, which is no more.
     `request_goodput` and `slo_attainment` are None without an SLO.
+    Source: vLLM, vllm/benchmarks/serve.py, `calculate_metrics` and the `benchmark_duration` that it gets.
     """
     measured = requests["measured"].astype(bool)
     done = completed(requests)
     arrival, finish = requests["arrival_s"], requests["finish_s"]
-    duration = float(finish[done].max() - arrival[measured].min()) if done.any() else 0.0
+    ends = np.where(np.isnan(finish), sent_s(requests), finish)  # who is turned away is gone at once
+    duration = float(ends[measured].max() - arrival[measured].min()) if measured.any() else 0.0
     inputs = int(requests["prompt_tokens"][done].sum())
     outputs = int(requests["generated_tokens"][done].sum())
     good, attainment = slo_attainment(requests, latencies, context)
@@ -37,10 +40,19 @@ def throughput(requests: Columns, latencies: dict[str, Floats], context: RunCont
         "request_goodput": ratio(int(good.sum()), duration) if attainment else None,
         "output_throughput": ratio(outputs, duration),
         "total_token_throughput": ratio(inputs + outputs, duration),
-        "max_concurrent_requests": peak((arrival[done], 1), (finish[done], -1)),
+        "max_concurrent_requests": _most_in_a_second(arrival[done], finish[done]),
+        "peak_concurrent_requests": peak((arrival[done], 1), (finish[done], -1)),
         "slo": {f"{name}_ms": target * 1e3 for name, target in context.slo.targets().items()} or None,
         "slo_attainment": attainment,
     }
+
+
+def _most_in_a_second(arrival: Floats, finish: Floats) -> int:
+    """The most requests that touch one whole second after the first arrival."""
+    if not arrival.size:
+        return 0
+    first, last = np.floor(arrival - arrival.min()), np.floor(finish - arrival.min())
+    return peak((first, 1), (last + 1.0, -1))
 
 
 def slo_attainment(

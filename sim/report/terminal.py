@@ -181,7 +181,7 @@ def traffic(summary: Summary) -> Iterable[tuple[str, str]]:
         yield "goodput/s", f"{number(summary['request_goodput'])}  ({share} meet the SLO)"
     yield "output tokens/s", number(summary["output_throughput"])
     yield "total tokens/s", number(summary["total_token_throughput"])
-    yield "most at once", count(summary["max_concurrent_requests"])
+    yield "most at once", count(summary["peak_concurrent_requests"])
     if summary["usd_per_million_output_tokens"] is not None:
         yield "cost", f"{money(summary['usd_per_million_output_tokens'])} per 1M output tokens"
         yield "", f"{money(summary['usd_per_1k_requests'])} per 1k requests"

@@ -102,7 +102,7 @@ class Engine(Section):
     host_output_s: Seconds | None = None
     """Time to hand one token to its client; all of a step's tokens wait for each other. E.g. `50us`."""
     moe_first_use_s: Seconds | None = None
-    """Stall of a fresh server whenever a mixture's kernel meets a new range of rows; 0: it has served before. E.g.
-    `900ms`."""
+    """Stall of a fresh server whenever a mixture's kernel meets a new range of rows; 0: it has served before. A fresh
+    vLLM 0.15 was seen to take `930ms`."""
     eager_launch_s: Seconds | None = None
     """Host time to launch one kernel when no CUDA graph fits the step. E.g. `4us`."""

@@ -38,7 +38,8 @@ def test_a_fresh_mixture_answers_its_first_request_late(fast_forward: bool) -> N
             "requests": 4,
         },
     }
-    fresh = sim.run(scenario, fast_forward=fast_forward).requests["ttft_s"].to_numpy()
-    warm = sim.run(scenario, overrides=["engine.moe_first_use_s=0"]).requests["ttft_s"].to_numpy()
+    warm = sim.run(scenario).requests["ttft_s"].to_numpy()
+    fresh_first = ["engine.moe_first_use_s=930ms"]
+    fresh = sim.run(scenario, overrides=fresh_first, fast_forward=fast_forward).requests["ttft_s"].to_numpy()
     assert fresh - warm == pytest.approx([0.93, 0, 0, 0], abs=1e-9)
     assert np.ptp(warm) == pytest.approx(0, abs=1e-9)

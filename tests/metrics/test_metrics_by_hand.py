@@ -1,6 +1,7 @@
 """Three requests worked out by hand: every figure of the summary that can be."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -91,10 +92,35 @@ def test_throughput_and_goodput(summary: dict) -> None:
     assert summary["output_throughput"] == pytest.approx(7 / 5.5)
     assert summary["total_token_throughput"] == pytest.approx(167 / 5.5)
     assert summary["max_concurrent_requests"] == 2
+    assert summary["peak_concurrent_requests"] == 2
     assert summary["max_output_tokens_per_s"] == 2  # at 2 s two requests, or at 4.5 and 5 s one
     # only request 2 meets both; the one-token request 1 has TPOT 0 but TTFT 1.5 s
     assert summary["slo_attainment"] == pytest.approx({"ttft": 2 / 3, "tpot": 2 / 3, "all": 1 / 3})
     assert summary["request_goodput"] == pytest.approx(1 / 5.5)
+
+
+def test_who_is_given_up_late_makes_the_run_as_long(three: Tables) -> None:
+    """vLLM's benchmark lasts until every request has returned, whatever became of it."""
+    ended = three.requests | {"finish_s": np.array([2.5, 2.0, 8.0])}
+    ended["status"] = np.array(["finished", "finished", "cancelled"])
+    facts = replace(three.context, makespan_s=8.0)
+    found = summarize(ended, three.steps, three.bins, three.counts, facts)
+    assert (found["duration"], found["completed"], found["failed"]) == (8.0, 2, 1)
+    assert found["request_throughput"] == pytest.approx(2 / 8)
+    # its gaps count with the others': 1, 0.5, 0.5, 0.5
+    assert found["mean_itl_ms"] == pytest.approx(625, rel=2e-3)
+    nobody = ended | {"status": np.array(["cancelled"] * 3)}
+    found = summarize(nobody, three.steps, three.bins, three.counts, facts)
+    assert (found["duration"], found["request_throughput"]) == (8.0, 0.0)
+
+
+def test_requests_that_touch_a_second_need_not_meet() -> None:
+    """vLLM's count: three that follow each other within one second, the fourth in the next."""
+    begin = np.array([0.1, 0.4, 0.7, 1.2])
+    requests = requests_table(begin, begin, begin + 0.1, begin + 0.2)
+    none = np.zeros(0, dtype=np.int64)
+    found = summarize(requests, steps_table(0), none, none, context(2.0))
+    assert (found["max_concurrent_requests"], found["peak_concurrent_requests"]) == (3, 1)
 
 
 def test_gpu_time(three: Tables) -> None:
