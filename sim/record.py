@@ -4,7 +4,8 @@ Rows are packed into byte buffers with one call each and become numpy columns at
 """
 
 import struct
-from collections.abc import Mapping
+from array import array
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -88,6 +89,10 @@ class Record:
     counters: dict[str, int]
     waits: Columns = field(default_factory=lambda: waits_table([]))
     """Stretches in which a replica had requests, and none could run before KV had been moved between replicas."""
+    pauses: Columns = field(default_factory=lambda: pauses_table([]))
+    """Where a request (`request` is its id) got no token from `start_s` to `end_s`, its tokens before and after: it was
+    preempted, or the step's token budget was used up. Steps in which nobody decodes pause nobody. Neither a pipeline's
+    replicas nor data-parallel ranks note any."""
     links: Columns = field(default_factory=dict)
     """The ports through which that KV went: `bytes_per_s`, `carried_bytes`, `busy_s`."""
 
@@ -96,6 +101,15 @@ def waits_table(rows: list[tuple[int, float, float]]) -> Columns:
     """(replica, start, end) as columns."""
     columns = np.array(rows, np.float64).reshape(-1, 3).T
     return {"replica": columns[0].astype(np.int64), "start_s": columns[1], "end_s": columns[2]}
+
+
+def pauses_table(of_replicas: "Iterable[array[float]]") -> Columns:
+    """(request, start, end), one after another, as columns by start and request."""
+    columns = np.concatenate([np.zeros(0), *of_replicas]).reshape(-1, 3).T
+    order = np.lexsort((columns[0], columns[1]))
+    return {
+        "request": columns[0][order].astype(np.int64), "start_s": columns[1][order], "end_s": columns[2][order],
+    }  # fmt: skip
 
 
 class RequestLog:

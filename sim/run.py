@@ -91,6 +91,16 @@ class Result:
         return steps_frame(self.record.steps)
 
     @cached_property
+    def pauses(self) -> pd.DataFrame:
+        """One row for each time that a request missed steps in which others got tokens: preempted, or out of budget.
+
+        `request` is its id, `start_s` its token before and `end_s` its token after.
+        """
+        import pandas as pd
+
+        return pd.DataFrame(self.record.pauses)
+
+    @cached_property
     def timeline(self) -> pd.DataFrame:
         """Arrivals, queue, batch, KV blocks and latencies over time."""
         from sim.metrics import timeline
@@ -130,12 +140,12 @@ class Result:
 
         All files are written, or none. Raises ServecastError when they cannot be.
         """
-        from sim.report.save import save
+        from sim.report.save import TABLES, save
 
         return save(
             folder,
             summary=self.summary,
-            tables={"requests": self.requests, "steps": self.steps, "timeline": self.timeline},
+            tables={name: getattr(self, name) for name in TABLES},
             resolved_yaml=self.scenario.to_yaml(Path(folder)),
             figure=self.plot(),
         )

@@ -122,8 +122,8 @@ def test_save_writes_every_file_and_they_read_back(tmp_path: Path) -> None:
     result = sim.run("quickstart", overrides=["workload.trace.csv.limit=50"])
     folder = result.save(tmp_path / "new" / "out")
     assert {path.name for path in folder.iterdir()} == {
-        "requests.parquet", "steps.parquet", "timeline.parquet", "summary.json", "scenario.resolved.yaml",
-        "overview.png",
+        "requests.parquet", "steps.parquet", "pauses.parquet", "timeline.parquet", "summary.json",
+        "scenario.resolved.yaml", "overview.png",
     }  # fmt: skip
     assert len(pd.read_parquet(folder / "requests.parquet")) == 50
     assert json.loads((folder / "summary.json").read_text()) == result.summary

@@ -10,6 +10,7 @@ A replica that drains or crashes stops at the end of the step under way, of the 
 decided; a crash costs no step its tokens.
 """
 
+from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Generator
 from functools import partial
@@ -75,6 +76,7 @@ class Replica(Watched):
         self._stopping: str | None = None  # "drain" or "crash"
         self._slow = (1.0, 1.0)  # how many times as long steps take, and what goes over links
         self.waits: list[tuple[float, float]] = []  # when nothing ran because KV was on its way
+        self.pauses = array("d")  # request, latest token, next token: for each that missed a step
         self._step_s = inf  # duration of the latest decode step, to guess how many fit into a time
         self._likely_steps = _LIKELY_STEPS  # of a run, before an arrival cuts it short
         self._decoded_s = -inf  # end of the latest step in which the decode group got a token
@@ -353,9 +355,12 @@ class Replica(Watched):
             if request.generated_tokens == 1:
                 request.first_token_s = delivered_s
                 self.answers(request)
-            elif request.measured:
+            else:
                 at_step_start = request.last_token_s == start_s
-                self.gaps.add(lasts_s if at_step_start else end_s - request.last_token_s, 1)
+                if request.measured:
+                    self.gaps.add(lasts_s if at_step_start else end_s - request.last_token_s, 1)
+                if not at_step_start:
+                    self.pauses.extend((request.id, request.last_token_s, end_s))
             request.last_token_s = end_s
         if shape.prefills or plan.preempted or plan.resumed or plan.recomputed_tokens or transfer_s:
             self.log.mixed(start_s, end_s, plan, running, kv, time, window_s, transfer_s)

@@ -30,7 +30,7 @@ from sim.errors import ServecastError
 from sim.faults import Fault
 from sim.latency.pipeline import PipelineTimer
 from sim.latency.ranks import RanksTimer
-from sim.record import GapLog, Record, RequestLog, step_columns, waits_table
+from sim.record import GapLog, Record, RequestLog, pauses_table, step_columns, waits_table
 from sim.request import Request
 from sim.routing import Router
 from sim.streams import stream
@@ -230,6 +230,7 @@ def simulate(
             **_loads(fleet.replicas),
         },
         waits=waits_table([(replica.index, *wait) for replica in fleet.replicas for wait in replica.waits]),
+        pauses=pauses_table(replica.pauses for replica in fleet.replicas),
         links=handover.links(),
     )
 

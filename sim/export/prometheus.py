@@ -134,7 +134,7 @@ def families(run: SavedRun) -> Iterator[Family]:
     blocks = run.summary["kv_blocks_per_replica"]
     yield gauge("num_requests_running", "Number of requests in the running batch.", lambda _, s: _at(s, "running"))
     told = "Number of requests that wait."
-    yield Family("vllm:num_requests_waiting", "gauge", told, each(lambda mine, _: _waiting(mine), begun=True))
+    yield Family("vllm:num_requests_waiting", "gauge", told, each(_waiting, begun=True))
     if blocks:
         yield gauge(
             "kv_cache_usage_perc", "KV cache in use; 1 is all of it.", lambda _, s: _at(s, "kv_used_blocks", blocks)
@@ -161,7 +161,11 @@ def families(run: SavedRun) -> Iterator[Family]:
     first, last = "first_token_s", "ended_s"
     parts = {
         "time_to_first_token_seconds": ("Time to first token.", _TTFT, timed(first, "arrival_s", first)),
-        "inter_token_latency_seconds": ("Time between tokens.", _TOKEN, _between_tokens),
+        "inter_token_latency_seconds": (
+            "Time between tokens.",
+            _TOKEN,
+            lambda its, rows: _between_tokens(its, rows, run.pauses),
+        ),
         "request_time_per_output_token_seconds": ("TPOT; 0 of one token.", _TOKEN, _tpot),
         "e2e_request_latency_seconds": ("E2E latency.", _REQUEST, timed(last, "arrival_s", last)),
         "request_queue_time_seconds": ("Time waiting.", _REQUEST, timed(last, "arrival_s", "scheduled_s")),
@@ -209,11 +213,19 @@ def _at(steps: pd.DataFrame, column: str, of: int = 1) -> Level:
     return level
 
 
-def _waiting(requests: pd.DataFrame) -> Level:
-    """Arrived and in no step yet; what was given up before a step waits no more."""
-    arrival = np.sort(requests["arrival_s"])
-    left = np.sort(requests["scheduled_s"].fillna(requests["finish_s"]).dropna())
-    return lambda at_s: float(np.searchsorted(arrival, at_s, "right") - np.searchsorted(left, at_s, "right"))
+def _waiting(requests: pd.DataFrame, steps: pd.DataFrame) -> Level:
+    """Here and in no step, preempted ones included; of those that are handed over, who has been in no step yet."""
+    handed_over = "prefill_replica" in requests
+    last = requests["finish_s"]
+    arrival = np.sort(requests["arrival_s"][last.notna()])
+    left = np.sort(requests["scheduled_s"].fillna(last).dropna() if handed_over else last.dropna())
+    running = _at(steps.iloc[:0] if handed_over else steps, "running")
+
+    def level(at_s: float) -> float:
+        here = float(np.searchsorted(arrival, at_s, "right") - np.searchsorted(left, at_s, "right"))
+        return max(here - running(at_s), 0.0)
+
+    return level
 
 
 def _generated(requests: pd.DataFrame, steps: pd.DataFrame) -> Events:
@@ -230,9 +242,9 @@ def _counts(steps: pd.DataFrame) -> NDArray[Any]:
     return counts
 
 
-def _between_tokens(requests: pd.DataFrame, steps: pd.DataFrame) -> Events:
+def _between_tokens(requests: pd.DataFrame, steps: pd.DataFrame, pauses: pd.DataFrame) -> Events:
     rows = requests[requests["first_token_s"].notna()]
-    gaps, _ = token_gaps(rows, steps)
+    gaps, _ = token_gaps(rows, steps, pauses)
     firsts, lasts = rows["first_token_s"].tolist(), rows["finish_s"].fillna(math.inf).tolist()
     # a sum of gaps may end a rounding after the last token
     times = [np.minimum(at + np.cumsum(one), last) for at, one, last in zip(firsts, gaps, lasts, strict=True)]

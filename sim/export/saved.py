@@ -12,6 +12,7 @@ import pandas as pd
 
 from sim.errors import ServecastError
 from sim.report.folder import MARKS, keeps_runs
+from sim.report.save import TABLES
 
 if TYPE_CHECKING:
     from sim.run import Result
@@ -25,6 +26,7 @@ class SavedRun:
     summary: Mapping[str, Any]
     requests: pd.DataFrame
     steps: pd.DataFrame
+    pauses: pd.DataFrame
     timeline: pd.DataFrame
     scenario: str
 
@@ -53,8 +55,6 @@ class SavedSweep:
     name: str
     table: pd.DataFrame
 
-
-_TABLES = ("requests", "steps", "timeline")
 
 Saved = SavedRun | SavedComparison | SavedDiagnosis | SavedSweep
 
@@ -97,7 +97,8 @@ def open_run(
 def saved_run(result: Result) -> SavedRun:
     """A run that has just been made."""
     scenario = result.scenario.to_yaml()
-    return SavedRun(result.scenario.name, result.summary, result.requests, result.steps, result.timeline, scenario)
+    tables = {name: getattr(result, name) for name in TABLES}
+    return SavedRun(name=result.scenario.name, summary=result.summary, scenario=scenario, **tables)
 
 
 def began_on(requests: pd.DataFrame) -> pd.Series[Any]:
@@ -110,11 +111,11 @@ def began_on(requests: pd.DataFrame) -> pd.Series[Any]:
 def _run(folder: Path) -> SavedRun:
     summary = _json(folder / "summary.json")
     try:
-        requests, steps, timeline = (pd.read_parquet(folder / f"{name}.parquet") for name in _TABLES)
+        tables = {name: pd.read_parquet(folder / f"{name}.parquet") for name in TABLES}
         scenario = (folder / "scenario.resolved.yaml").read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
         raise _unreadable(folder, "run", error) from error
-    return SavedRun(_called(summary, folder), summary, requests, steps, timeline, scenario)
+    return SavedRun(name=_called(summary, folder), summary=summary, scenario=scenario, **tables)
 
 
 def _comparison(folder: Path) -> SavedComparison:

@@ -13,10 +13,11 @@ if TYPE_CHECKING:  # heavy
     import pandas as pd
     from matplotlib.figure import Figure
 
+TABLES = ("requests", "steps", "pauses", "timeline")
+"""The frames of a result, one Parquet file each."""
+
 FILES = (
-    "requests.parquet",
-    "steps.parquet",
-    "timeline.parquet",
+    *(f"{name}.parquet" for name in TABLES),
     "summary.json",
     "scenario.resolved.yaml",
     "overview.png",
@@ -33,7 +34,7 @@ def save(
 ) -> Path:
     """Write a run's results into `folder`, which is made if need be; returns it.
 
-    `tables` holds the frames "requests", "steps" and "timeline", one Parquet file each. All files are written or
+    `tables` holds the frames that TABLES names, one Parquet file each. All files are written or
     none; the bytes are the same for the same run. Raises ServecastError when the folder cannot be written.
     """
     folder = Path(folder).absolute()
@@ -62,7 +63,7 @@ def _write_all(
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    for name in ("requests", "steps", "timeline"):
+    for name in TABLES:
         table = pa.Table.from_pandas(tables[name], preserve_index=False).replace_schema_metadata(None)
         pq.write_table(table, draft / f"{name}.parquet", compression="zstd")
     (draft / "summary.json").write_text(summary_json(summary), encoding="utf-8")

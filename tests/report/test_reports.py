@@ -14,8 +14,9 @@ from rich.console import Console
 
 from sim.errors import ServecastError
 from sim.metrics import Slo, requests_frame, steps_frame, summarize, timeline
+from sim.record import pauses_table
 from sim.report.overview import finding, overview
-from sim.report.save import FILES, save, save_png, summary_json
+from sim.report.save import FILES, TABLES, save, save_png, summary_json
 from sim.report.terminal import print_report
 from sim.report.words import duration, money, number, percent, tick
 from tests.metrics.queues import Tables, context, requests_table, steps_table
@@ -124,6 +125,7 @@ def saved(tables: Tables, folder: Path) -> Path:
         tables={
             "requests": requests_frame(tables.requests, ("default",)),
             "steps": steps_frame(tables.steps),
+            "pauses": pd.DataFrame(pauses_table([])),
             "timeline": timeline(tables.requests, tables.steps, tables.context),
         },
         resolved_yaml="name: chat\n",
@@ -169,7 +171,7 @@ def test_a_write_that_fails_leaves_nothing_behind(
 
     figure = draw(light)
     monkeypatch.setattr(figure, "savefig", broken)
-    tables = {name: pd.DataFrame({"a": [1]}) for name in ("requests", "steps", "timeline")}
+    tables = {name: pd.DataFrame({"a": [1]}) for name in TABLES}
     expected = ServecastError if isinstance(failure, OSError) else KeyboardInterrupt
     with pytest.raises(expected) as error:
         save(folder, summary={}, tables=tables, resolved_yaml="", figure=figure)
