@@ -23,6 +23,8 @@ _NEUTRAL: dict[str, Any] = {
     "dtype": "bf16",
     "quantization": "none",
     "kv_cache_dtype": "auto",
+    "enforce_eager": False,
+    "uncompiled_launch_s": 64e-6,  # vLLM's, see presets/vllm-v1.yaml
 }
 """What an engine has whose preset does not name the key: nothing of it, paged memory, the checkpoint's formats."""
 

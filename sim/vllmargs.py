@@ -35,7 +35,7 @@ _SWITCHES = {
     "disable-hybrid-kv-cache-manager": ("engine.disable_hybrid_kv_cache_manager", "true", "false"),
     "scheduler-reserve-full-isl": ("engine.scheduler_reserve_full_isl", "true", "false"),
     "enable-expert-parallel": ("cluster.enable_expert_parallel", "true", "false"),
-    "enforce-eager": ("engine.cudagraph_capture_sizes", "[]", ""),
+    "enforce-eager": ("engine.enforce_eager", "true", ""),
     "enable-lora": ("engine.lora.max_loras", "1", ""),
 }
 """Flags that are on, or off with `no-` before them: the key, and its value for each; "" leaves the key alone."""

@@ -50,7 +50,7 @@ def test_the_settings_are_ones_that_a_scenario_takes() -> None:
         ("--enable-lora --max-loras 4", ["engine.lora.max_loras=4"]),
         ("--max-loras 4 --enable-lora", ["engine.lora.max_loras=4"]),
         ("--max-num-seqs 1 --max-num-seqs 2", ["engine.max_num_seqs=2"]),
-        ("--enforce-eager", ["engine.cudagraph_capture_sizes=[]"]),
+        ("--enforce-eager", ["engine.enforce_eager=true"]),
         ("--enable-chunked-prefill False", ["engine.enable_chunked_prefill=false"]),
         ("--async-scheduling", ["engine.async_scheduling=true"]),
         ("--no-async-scheduling", ["engine.async_scheduling=false"]),

@@ -63,6 +63,10 @@ def filled(engine: Engine, model: Model, profile: hardware.Profile) -> dict[str,
         values["dtype"] = "bf16"
     if values["kv_cache_dtype"] == "auto":
         values["kv_cache_dtype"] = values["dtype"]
+    if values["enforce_eager"]:
+        if engine.cudagraph_capture_sizes:
+            raise ScenarioError("enforce_eager captures no CUDA graphs; leave out cudagraph_capture_sizes")
+        values["cudagraph_capture_sizes"] = ()
     if values["cudagraph_capture_sizes"] is None:
         sizes = default_cudagraph_sizes(values["max_num_seqs"], values["max_num_batched_tokens"])
         values["cudagraph_capture_sizes"] = sizes

@@ -104,5 +104,5 @@ def _timing(engine: Engine) -> EngineTiming:
         host_exposed_s=given.host_exposed_s,
         overlap=given.async_scheduling,
         cudagraph_sizes=given.cudagraph_capture_sizes,
-        eager_launch_s=given.eager_launch_s,
+        eager_launch_s=given.uncompiled_launch_s if given.enforce_eager else given.eager_launch_s,
     )

@@ -91,6 +91,8 @@ class Engine(Section):
     cudagraph_capture_sizes: tuple[Count, ...] | None = None
     """Batch sizes that steps are padded to; []: no CUDA graphs; default: vLLM's list for these limits. E.g. `[1, 2, 4,
     8, 16, 32]`."""
+    enforce_eager: bool | None = None
+    """Neither CUDA graphs nor compiled code, so that Python launches every kernel by itself."""
     host_step_s: Seconds | None = None
     """Host work of one step: scheduling, input preparation, launch, reading tokens back, detokenising. E.g. `500us`."""
     host_seq_s: Seconds | None = None
@@ -105,4 +107,6 @@ class Engine(Section):
     """Stall of a fresh server whenever a mixture's kernel meets a new range of rows; 0: it has served before. A fresh
     vLLM 0.15 was seen to take `930ms`."""
     eager_launch_s: Seconds | None = None
-    """Host time to launch one kernel when no CUDA graph fits the step. E.g. `4us`."""
+    """Host time to launch one kernel of compiled code when no CUDA graph fits the step. E.g. `4us`."""
+    uncompiled_launch_s: Seconds | None = None
+    """The same with enforce_eager, the Python around each kernel included. E.g. `60us`."""

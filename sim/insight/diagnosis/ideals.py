@@ -8,7 +8,16 @@ from sim.latency.profile import Profile
 from sim.resolve import Cluster
 
 _NO_HOST = dict.fromkeys(
-    ("host_step_s", "host_seq_s", "host_exposed_s", "host_request_s", "host_output_s", "eager_launch_s"), 0.0
+    (
+        "host_step_s",
+        "host_seq_s",
+        "host_exposed_s",
+        "host_request_s",
+        "host_output_s",
+        "eager_launch_s",
+        "uncompiled_launch_s",
+    ),
+    0.0,
 )
 _MANY_SEATS = 4096
 _SMALL_STEPS = (256, 512, 1024)
