@@ -1,5 +1,7 @@
 """The errors a user can meet: one clear sentence, and the mend."""
 
+from collections.abc import Mapping
+
 
 class ServecastError(Exception):
     """Something the user can mend; its text says what, where and how."""
@@ -24,6 +26,23 @@ class TraceError(ServecastError):
     """A trace or length file with a row that cannot be used."""
 
 
+class OptionError(TraceError):
+    """A trace that options of its format make readable.
+
+    `told` is what is wrong, `mend` the options and their values as YAML, `otherwise` what else would help.
+    """
+
+    def __init__(self, told: str, mend: Mapping[str, str], otherwise: str = "") -> None:
+        written = ", ".join(f"{name}: {value}" for name, value in mend.items())
+        super().__init__(f"{told}; {otherwise and otherwise + ', or '}write beside the trace's path: {written}")
+        self.told, self.mend, self.otherwise = told, mend, otherwise
+
+    def for_command(self) -> TraceError:
+        """The same for the command line of `servecast trace`."""
+        written = " ".join(f"--set {_quoted(f'{name}={value}')}" for name, value in self.mend.items())
+        return TraceError(f"{self.told}; {self.otherwise and self.otherwise + ', or '}add {written}")
+
+
 class ProfileError(ServecastError):
     """A hardware profile that is missing, unreadable or lacks a needed fact."""
 
@@ -34,3 +53,7 @@ class ModelError(ServecastError):
 
 class CapacityError(ServecastError):
     """A model, or one longest request, that does not fit the GPU's memory."""
+
+
+def _quoted(word: str) -> str:
+    return f"'{word}'" if set(word) & set(" {}[]") else word

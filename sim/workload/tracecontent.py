@@ -3,23 +3,16 @@
 import math
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 
 from sim.request import Segments
 from sim.workload.content import Namer
+from sim.workload.problems import Problem, blank
 from sim.workload.rows import Block, Rows
 from sim.workload.table import Bools, Floats, Ints
 from sim.workload.waiting import Wait
-
-
-class Problem(NamedTuple):
-    """What is wrong with some rows of a block: the column, bool[rows], and the words for it."""
-
-    column: str
-    rows: Bools
-    what: str
 
 
 @dataclass
@@ -30,6 +23,10 @@ class Content:
     session_column: ClassVar[str] = "session_id"
     pause_column: ClassVar[str] = "pause_s"
     pause_unit_s = 1.0
+
+    def notes(self) -> Iterator[str]:
+        """What is to be told with the result."""
+        return iter(())
 
     def wanted(self, rows: Rows, block: Block, count: int) -> Bools:
         """True for the rows that the user asks for; the others are passed over silently."""
@@ -74,7 +71,7 @@ class Content:
             if (values := _column(rows, block, name)) is not None:
                 numbers = rows.numbers(block[name])
                 whole = (numbers == np.floor(numbers)) | (name == self.pause_column)
-                yield Problem(name, ~_blank(values) & ~(np.isfinite(numbers) & (numbers >= least) & whole), what)
+                yield Problem(name, ~blank(values) & ~(np.isfinite(numbers) & (numbers >= least) & whole), what)
 
     def _names(self, rows: Rows, block: Block, name: str, chosen: Ints) -> list[Hashable | None]:
         values = _column(rows, block, name)
@@ -104,13 +101,13 @@ class NamedContent(Content):
         values = _column(rows, block, "priority")
         if values is None:
             return np.zeros(count)
-        return np.where(_blank(values), 0.0, rows.numbers(block["priority"]))
+        return np.where(blank(values), 0.0, rows.numbers(block["priority"]))
 
     def problems(self, rows: Rows, block: Block, prompt: Floats) -> Iterator[Problem]:
         priorities = _column(rows, block, "priority")
         if priorities is not None:
             numbers = rows.numbers(block["priority"])
-            bad = ~_blank(priorities) & ~((np.abs(numbers) < 2**31) & (numbers == np.floor(numbers)))
+            bad = ~blank(priorities) & ~((np.abs(numbers) < 2**31) & (numbers == np.floor(numbers)))
             yield Problem("priority", bad, "not a whole number")
         prompt_ids, groups, hashes = (_column(rows, block, name) for name in ("prompt_id", "prefix_group", self.hashes))
         pieces = _column(rows, block, "segments")
@@ -121,7 +118,7 @@ class NamedContent(Content):
                 odd = [v is not None and type(v) not in (int, str) for v in values]
                 yield Problem(name, np.array(odd), "neither a whole number nor text")
         yield from self._wait_problems(rows, block)
-        given = [~_blank(values) for values in (prompt_ids, groups, hashes, pieces) if values is not None]
+        given = [~blank(values) for values in (prompt_ids, groups, hashes, pieces) if values is not None]
         if len(given) > 1:
             twice = np.sum(given, axis=0) > 1
             yield Problem("prompt_tokens", twice, f"named twice: give prompt_id, prefix_group or {self.hashes}")
@@ -147,7 +144,7 @@ class NamedContent(Content):
         lists = [h is None or (type(h) is list and set(map(type, h)) <= {int, str}) for h in hashes]
         yield Problem(self.hashes, ~np.array(lists), "not a list of whole numbers or texts")
         sizes = self._sizes(rows, block, len(hashes))
-        given = ~_blank(hashes)
+        given = ~blank(hashes)
         odd = given & ~((sizes >= 1) & (sizes == np.floor(sizes)))
         yield Problem("block_size", odd, "not a whole number of tokens; give block_size: to the trace")
         counts = np.array([len(h) if type(h) is list else 0 for h in hashes])
@@ -197,12 +194,12 @@ def _prefix_problems(rows: Rows, block: Block, groups: list[Any] | None, prompt:
     if groups is None and tokens is None:
         return
     count = len(prompt)
-    grouped = ~_blank(groups or [None] * count)
+    grouped = ~blank(groups or [None] * count)
     numbers = rows.numbers(block["prefix_tokens"]) if tokens is not None else np.full(count, np.nan)
     with np.errstate(invalid="ignore"):
         fits = (numbers >= 0) & (numbers <= prompt) & (numbers == np.floor(numbers))
     yield Problem("prefix_tokens", grouped & ~fits, "not a whole number from 0 to prompt_tokens")
-    alone = ~grouped & ~_blank(tokens or [None] * count)
+    alone = ~grouped & ~blank(tokens or [None] * count)
     yield Problem("prefix_tokens", alone, "given without a prefix_group; name the group")
 
 
@@ -210,7 +207,3 @@ def _column(rows: Rows, block: Block, name: str) -> list[Any] | None:
     """An optional column as Python values, None when no row of the block has it."""
     values = rows.values(block[name]) if name in block else None
     return None if values is None or all(v is None for v in values) else values
-
-
-def _blank(values: Sequence[Any]) -> Bools:
-    return np.array([value is None for value in values], dtype=bool)

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from sim.workload.problems import Problem
 from sim.workload.rows import TOKENS_WANTED, Block, Rows, not_tokens
 from sim.workload.table import MAX_TOKENS, ONE_TENANT, Bools, Floats, Ints, numbered, numbered_or_none
-from sim.workload.tracecontent import Problem
 
 COLUMNS = ("tenant", "adapter", "predicted_tokens", "cancel_after_s", "cancel_after_tokens")
 """Text or a whole number, twice; tokens; seconds after the arrival; tokens of the answer. Each may be left blank."""

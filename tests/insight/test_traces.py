@@ -128,7 +128,11 @@ class TestDescribe:
             (["{chat}", "--set", "limits=3"], "did you mean 'limit'"),
             (["{chat}", "--set", "limit"], "write KEY=VALUE"),
             (["{chat}", "--arrivals", "poisson"], "brings its own arrival times"),
-            (["{odd}"], "odd.csv is in no known format (found a, b); a plain CSV has the columns"),
+            (
+                ["{odd}"],
+                "odd.csv is in no known format (found a, b); add --set 'columns={arrival: NAME, prompt_tokens: NAME, "
+                "output_tokens: NAME}'; or name a format with --format-name: aiperf, ",
+            ),
         ],
     )
     def test_errors_are_one_sentence(

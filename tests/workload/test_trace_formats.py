@@ -112,7 +112,7 @@ class TestWhatDoesNotFit:
 
     def test_empty_outputs(self, tmp_path: Path) -> None:
         path = text(tmp_path, self.CSV)
-        with pytest.raises(TraceError, match=r"line 2: output_tokens is '0', .*; set empty_outputs: drop"):
+        with pytest.raises(TraceError, match=r"line 2: output_tokens is '0', .* path: empty_outputs: drop"):
             load("csv", path)
         dropped = load("csv", path, empty_outputs="drop")
         assert dropped.output_tokens.tolist() == [3, 4] and dropped.skipped_rows == 0

@@ -9,10 +9,12 @@ import numpy as np
 import yaml
 
 from sim.choice import build
-from sim.errors import ScenarioError, TraceError
+from sim.choice import options as known_options
+from sim.errors import OptionError, ScenarioError, TraceError
 from sim.streams import stream
 from sim.workload.grid import coarse_grid_s, spread
-from sim.workload.guess import FORMATS, guess_format
+from sim.workload.guess import FORMATS, UnknownFormatError, guess_format
+from sim.workload.rows import require_file
 from sim.workload.sessions import SessionFile
 from sim.workload.table import RequestTable
 from sim.workload.waiting import starts_s
@@ -43,8 +45,27 @@ def open_trace(
 
     Raises TraceError for rows that cannot be used, ScenarioError for options that the format has not.
     """
-    name = format_name or guess_format(path)
-    trace = build(FORMATS, {name: {"path": str(path), **_parsed(settings)}})
+    require_file(path)
+    options = _parsed(settings)
+    try:
+        name = format_name or _guessed(path, options)
+        return _opened(path, name, options, arrivals, seed)
+    except OptionError as error:
+        raise error.for_command() from error
+
+
+def _guessed(path: Path, options: dict[str, Any]) -> str:
+    other = f"name a format with --format-name: {', '.join(known_options(FORMATS))}"
+    try:
+        return guess_format(path, options.get("columns"))
+    except OptionError as error:
+        raise TraceError(f"{error.for_command()}; or {other}") from error
+    except UnknownFormatError as error:
+        raise TraceError(f"{error}; {other}") from error
+
+
+def _opened(path: Path, name: str, options: dict[str, Any], arrivals: str | None, seed: int) -> Opened:
+    trace = build(FORMATS, {name: {"path": str(path), **options}})
     if isinstance(trace, SessionFile):
         return _opened_sessions(path, name, trace, arrivals, seed)
     if arrivals is not None:

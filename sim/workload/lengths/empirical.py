@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sim.workload.rows import read_tokens
+from sim.workload.lengthfile import read_tokens
 from sim.workload.table import Ints
 
 

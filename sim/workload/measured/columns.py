@@ -1,20 +1,14 @@
-"""Which column of a file holds what: the usual names, and the unit at a name's end."""
+"""Which column of a measured run holds what."""
 
-import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
-from sim.errors import TraceError
+from sim.choice import nearest
+from sim.errors import OptionError, TraceError
+from sim.workload.naming import ARRIVAL, OUTPUT_TOKENS, PROMPT_TOKENS, Column, Names, find, named
 
-_Names = tuple[tuple[str, ...], ...]  # groups of names; a later group counts only where no earlier one is there
-
-_TIMES: dict[str, _Names] = {
-    "arrival": (
-        ("arrival", "arrivals", "arrival_time", "arrival_timestamp", "arrived", "arrived_at"),
-        ("start", "start_time", "send_time", "sent", "sent_at", "request_time", "submit_time"),
-        ("timestamp", "time"),
-    ),
+_TIMES: dict[str, Names] = {
+    "arrival": ARRIVAL,
     "ttft": (("ttft", "time_to_first_token"), ("first_token_latency",)),
     "e2e": (
         ("e2e", "e2el", "e2e_latency", "e2el_latency", "end_to_end", "end_to_end_latency"),
@@ -30,15 +24,9 @@ _TIMES: dict[str, _Names] = {
         ("end", "end_time", "ended_at", "completed_at", "completion_time"),
     ),
 }
-_OTHERS: dict[str, _Names] = {
-    "prompt_tokens": (
-        ("prompt_tokens", "input_tokens", "prompt_len", "input_len", "prompt_length", "input_length"),
-        ("num_prompt_tokens", "num_input_tokens", "context_tokens", "input_toks"),
-    ),
-    "output_tokens": (
-        ("output_tokens", "output_len", "output_length"),
-        ("num_output_tokens", "completion_tokens", "generated_tokens", "output_toks"),
-    ),
+_OTHERS: dict[str, Names] = {
+    "prompt_tokens": PROMPT_TOKENS,
+    "output_tokens": OUTPUT_TOKENS,
     "prompt_id": (("prompt_id",),),
     "prefix_group": (("prefix_group",),),
     "prefix_tokens": (("prefix_tokens",),),
@@ -57,54 +45,30 @@ _REQUIRED = {
 }
 _INSTEAD = {"ttft": ("first_token_at",), "e2e": ("finish_at", "tpot")}
 """Other columns from which a needed one follows."""
-_PER_SECOND = {
-    **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), 1.0),
-    **dict.fromkeys(("ms", "msec", "millis", "millisecond", "milliseconds"), 1e3),
-    **dict.fromkeys(("us", "usec", "micros", "microsecond", "microseconds"), 1e6),
-    **dict.fromkeys(("ns", "nsec", "nanos", "nanosecond", "nanoseconds"), 1e9),
-}
-_CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
-_APART = re.compile(r"[^0-9a-z]+")
 
 
-class Column(NamedTuple):
-    """A column as the file names it, how many of its units make a second (1 for no time), and if it said so."""
-
-    name: str
-    per_second: float = 1.0
-    says_unit: bool = True
-
-
-def choose(names: Sequence[str], path: Path) -> dict[str, Column]:
-    """What a file's columns hold, by role; names of no known role are left out.
+def choose(names: Sequence[str], path: Path, said: Mapping[str, str] | None = None) -> dict[str, Column]:
+    """What a file's columns hold, by role, where `said` does not say it; names of no known role are left out.
 
     Raises TraceError when a needed role has no column, or one role has two that are equally likely.
     """
-    found = {role: _find(role, groups, names, path, True) for role, groups in _TIMES.items()}
-    found |= {role: _find(role, groups, names, path, False) for role, groups in _OTHERS.items()}
+    found: dict[str, Column | None] = {}
+    for role, name in (said or {}).items():
+        if role not in (*_TIMES, *_OTHERS):
+            raise TraceError(f"columns: {role!r} is nothing that is measured{nearest(role, (*_TIMES, *_OTHERS))}")
+        found[role] = named(role, name, names, path, is_time=role in _TIMES)
+    for role, groups in {**_TIMES, **_OTHERS}.items():
+        if role not in found:
+            found[role] = find(role, groups, names, path, is_time=role in _TIMES)
     for role, wanted in _REQUIRED.items():
         if all(found[name] is None for name in (role, *_INSTEAD.get(role, ()))):
-            raise TraceError(f"{path}: no column tells {wanted} (found: {', '.join(names) or 'none'})")
+            told = f"{path}: no column tells {wanted} (found: {', '.join(names) or 'none'})"
+            if role in _INSTEAD:
+                raise TraceError(f"{told}; as traffic alone, without latencies, it is a trace: {_as_trace(path)}")
+            raise OptionError(told, {"columns": f"{{{role}: NAME}}"})
     return {role: column for role, column in found.items() if column is not None}
 
 
-def _find(role: str, groups: _Names, names: Sequence[str], path: Path, is_time: bool) -> Column | None:
-    for group in groups:
-        fitting = [column for name in names if (column := _as(name, group, is_time)) is not None]
-        if len(fitting) > 1:
-            both = " and ".join(repr(column.name) for column in fitting[:2])
-            raise TraceError(f"{path}: the columns {both} may both be the {role}; remove or rename one")
-        if fitting:
-            return fitting[0]
-    return None
-
-
-def _as(name: str, group: tuple[str, ...], is_time: bool) -> Column | None:
-    """The column `name`, if it is called as one of the group, with a unit or without."""
-    plain = _APART.sub("_", _CAMEL.sub("_", name.strip()).lower().replace("µ", "u").replace("μ", "u")).strip("_")
-    if plain in group:
-        return Column(name, says_unit=not is_time)
-    stem, _, unit = plain.rpartition("_")
-    if is_time and stem in group and unit in _PER_SECOND:
-        return Column(name, _PER_SECOND[unit])
-    return None
+def _as_trace(path: Path) -> str:
+    kind = "jsonl" if path.name.removesuffix(".gz").endswith((".jsonl", ".json", ".ndjson")) else "csv"
+    return f"`trace: {{{kind}: {{path: {path.name}}}}}`"

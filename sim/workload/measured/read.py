@@ -1,5 +1,6 @@
 """A real run, request by request: what was sent, and what the client saw of it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,9 +9,11 @@ import numpy as np
 
 from sim.errors import TraceError
 from sim.request import Segments
+from sim.workload.clock import moments
 from sim.workload.content import Namer
-from sim.workload.measured.columns import Column, choose
+from sim.workload.measured.columns import choose
 from sim.workload.measured.sources import Source, open_source
+from sim.workload.naming import Column
 from sim.workload.rows import TOKENS_WANTED, not_tokens
 from sim.workload.table import Bools, Floats, Ints, RequestTable, rounded
 
@@ -47,15 +50,15 @@ class MeasuredRun:
         return tpot
 
 
-def read_measured(path: str | Path) -> MeasuredRun:
+def read_measured(path: str | Path, said: Mapping[str, str] | None = None) -> MeasuredRun:
     """Read a CSV, JSON lines, a JSON list or a detailed `vllm bench serve` result, plain or .gz.
 
-    Columns are known by their usual names, with the unit at the end (arrival_us, ttft_ms, e2e_s). A failed
-    request is sent as load and has no latencies. Raises TraceError, naming file, row and column, for what
+    Columns are known by their usual names, with the unit at the end (arrival_us, ttft_ms, e2e_s), others by what is
+    `said`; time stamps may be dates. A failed request is sent as load and has no latencies. Raises TraceError, naming file, row and column, for what
     cannot be used.
     """
     source = open_source(Path(path))
-    columns = choose(source.names, Path(path))
+    columns = choose(source.names, Path(path), said)
     source.load([column.name for column in columns.values()])
     if odd := source.misshapen():
         raise TraceError(f"{odd[0]}; mend or remove the row")
@@ -107,9 +110,9 @@ class _Reader:
 
     def _times(self) -> tuple[Floats, Floats, Floats]:
         """Arrival on any clock, TTFT and E2E, in seconds; NaN where a latency is not given."""
-        arrival = self._seconds("arrival")
+        arrival, guessed = self._moments("arrival")
         if (bad := ~np.isfinite(arrival)).any():
-            raise self._refuse("arrival", int(bad.argmax()), "not a number, so nobody knows when it was sent")
+            raise self._refuse("arrival", int(bad.argmax()), "no time, so nobody knows when it was sent")
         ttft = self._seconds("ttft") if "ttft" in self.columns else self._since("first_token_at", arrival)
         if "e2e" in self.columns:
             e2e = self._seconds("e2e")
@@ -117,7 +120,8 @@ class _Reader:
             e2e = self._since("finish_at", arrival)
         else:
             e2e = ttft + self._seconds("tpot") * (self._numbers("output_tokens") - 1)
-        used = [self.columns[role] for role in ("arrival", "ttft", "e2e") if role in self.columns]
+        roles = ("arrival", "ttft", "e2e") if guessed else ("ttft", "e2e")
+        used = [self.columns[role] for role in roles if role in self.columns]
         if unsaid := [column.name for column in used if not column.says_unit]:
             if np.nanmedian(e2e) > _LONGEST_E2E_S:
                 raise TraceError(f"{self.path}: {', '.join(unsaid)} cannot be seconds; name the unit, as in e2e_ms")
@@ -126,9 +130,9 @@ class _Reader:
 
     def _since(self, role: str, arrival: Floats) -> Floats:
         """Seconds from sending to a time stamp; another clock is met where a request queued soonest."""
-        stamps = self._seconds(role)
+        stamps, _ = self._moments(role)
         if "queued_at" in self.columns:
-            queued = self._seconds("queued_at") - arrival
+            queued = self._moments("queued_at")[0] - arrival
             stamps = stamps - (float(np.nanmin(queued)) if abs(float(np.nanmedian(queued))) > _LONGEST_E2E_S else 0.0)
         return stamps - arrival
 
@@ -203,6 +207,10 @@ class _Reader:
         if (bad := not_tokens(numbers)).any():
             raise self._refuse(role, int(bad.argmax()), TOKENS_WANTED)
         return numbers.astype(np.int64)
+
+    def _moments(self, role: str) -> tuple[Floats, bool]:
+        column = self.columns[role]
+        return moments(self.source.numbers(column.name), self.source.values(column.name), column)
 
     def _seconds(self, role: str) -> Floats:
         column = self.columns[role]

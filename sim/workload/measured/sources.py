@@ -8,8 +8,10 @@ from typing import Any, Protocol
 import numpy as np
 
 from sim.errors import TraceError
+from sim.workload.csvrows import CsvRows
+from sim.workload.jsonlrows import JsonlRows
 from sim.workload.measured.bench import bench_columns, bench_notes, is_bench
-from sim.workload.rows import CsvRows, JsonlRows, open_bytes, text_errors
+from sim.workload.rows import open_bytes, text_errors
 from sim.workload.table import Floats
 
 
@@ -104,7 +106,7 @@ class _Csv:
         return [text.strip() or None if text is not None else None for text in texts]
 
     def where(self, row: int) -> str:
-        return f"{self.rows.path}, line {self.rows.locate(row).line}"
+        return f"{self.rows.path}, line {self.rows.places([row])[0].line}"
 
     def misshapen(self) -> list[str]:
         return [f"{self.rows.path}, line {place.line}: {place.text}" for place in self.rows.misshapen(None)]

@@ -1,12 +1,13 @@
 """AIPerf's traces: Mooncake's keys, or texts, with times."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 from sim.workload.fields import Positive
 from sim.workload.fileoptions import Signs
-from sim.workload.rows import JsonlRows
+from sim.workload.jsonlrows import Convert, JsonlRows
 from sim.workload.table import RequestTable
 from sim.workload.tokens import CHARS_PER_TOKEN, token_counter
 from sim.workload.traces.mooncake import Mooncake
@@ -33,22 +34,27 @@ class Aiperf(Mooncake):
     def read(self) -> RequestTable:
         """The requests. Raises TraceError naming file, line and key of a row that cannot be used."""
         count, told = token_counter(self.tokenizer, self.chars_per_token)
-        counted, place = 0, self._placed()
+        counted = False
 
-        def convert(row: dict[str, Any]) -> dict[str, Any]:
-            nonlocal counted
-            row = place(row)
-            text = _text(row)
-            if row.get("input_length") is None and text:
-                counted += 1
-                row = {**row, "input_length": count(text), "hash_ids": None}
-            return row
+        def converting() -> Convert:
+            place = self._placed()
 
-        table = self._read(JsonlRows(Path(self.path), convert))
+            def convert(row: dict[str, Any]) -> Mapping[str, Any]:
+                nonlocal counted
+                placed = place(row)
+                text = _text(placed)
+                if placed.get("input_length") is None and text:
+                    counted = True
+                    return {**placed, "input_length": count(text), "hash_ids": None}
+                return placed
+
+            return convert
+
+        table = self._read(JsonlRows(Path(self.path), converting))
         return replace(table, notes=(*table.notes, told, _OWN_TEXT)) if counted else table
 
 
-def _text(row: dict[str, Any]) -> str | None:
+def _text(row: Mapping[str, Any]) -> str | None:
     """All the text of a row's prompt."""
     for key in ("text_input", "text"):
         if isinstance(row.get(key), str):

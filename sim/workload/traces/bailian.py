@@ -8,10 +8,13 @@ from typing import ClassVar
 import numpy as np
 
 from sim.workload.fileoptions import Signs
-from sim.workload.rows import Block, JsonlRows, Rows
+from sim.workload.jsonlrows import JsonlRows
+from sim.workload.reading import Columns
+from sim.workload.rows import Block, Rows
 from sim.workload.table import Bools, Ints, RequestTable
 from sim.workload.tracecontent import NamedContent
-from sim.workload.tracefile import Columns, TraceOptions, read_trace
+from sim.workload.tracefile import read_trace
+from sim.workload.traceoptions import TraceOptions
 
 _BLOCK_TOKENS = 16
 

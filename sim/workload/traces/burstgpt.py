@@ -6,11 +6,14 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
+from sim.workload.csvrows import CsvRows
 from sim.workload.fileoptions import Signs
-from sim.workload.rows import Block, CsvRows, Rows
+from sim.workload.reading import Columns
+from sim.workload.rows import Block, Rows
 from sim.workload.table import Bools, RequestTable
 from sim.workload.tracecontent import Content
-from sim.workload.tracefile import Columns, TraceOptions, read_trace
+from sim.workload.tracefile import read_trace
+from sim.workload.traceoptions import TraceOptions
 
 _COLUMNS = Columns("Timestamp", "Request tokens", "Response tokens")
 

@@ -6,21 +6,18 @@ from typing import ClassVar
 
 from sim.workload.fields import Tokens
 from sim.workload.fileoptions import Signs
-from sim.workload.rows import JsonlRows
+from sim.workload.jsonlrows import JsonlRows
+from sim.workload.plain import COLUMNS, PlainOptions, read_plain
+from sim.workload.reading import Columns
 from sim.workload.table import RequestTable
 from sim.workload.tracecontent import NamedContent
-from sim.workload.tracefile import Columns, TraceOptions, read_trace
-
-_COLUMNS = (
-    "priority", "prompt_id", "prefix_group", "prefix_tokens", "block_hashes", "block_size", "segments",
-    "session_id", "output_id", "turn", "pause_s",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
-class Jsonl(TraceOptions):
-    """Keys arrival_s (seconds from 0, sorted), prompt_tokens, output_tokens.
+class Jsonl(PlainOptions):
+    """Keys arrival_s, prompt_tokens, output_tokens: as in csv on any clock and by their usual names, in any order.
 
+    A key of an object inside is written with a dot (`columns: {prompt_tokens: usage.prompt_tokens}`).
     Optional keys: priority, session_id, in later rows of a session pause_s (sent so long after the answers to the turn
     before, whatever arrival_s says) with turn (rows of one turn are sent side by side), and one of prompt_id,
     prefix_group with prefix_tokens, block_hashes (a list with one id for each `block_size` tokens: equal ids, equal
@@ -35,5 +32,5 @@ class Jsonl(TraceOptions):
 
     def read(self) -> RequestTable:
         """The requests. Raises TraceError naming file, line and key of a row that cannot be used."""
-        content = NamedContent(columns=_COLUMNS, block_size=self.block_size)
-        return read_trace(self, JsonlRows(Path(self.path)), Columns(), content=content)
+        rows = JsonlRows(Path(self.path))
+        return read_plain(self, rows, NamedContent(columns=COLUMNS, block_size=self.block_size))

@@ -11,10 +11,14 @@ import numpy as np
 from sim.request import Segments
 from sim.workload.fields import Tokens
 from sim.workload.fileoptions import Signs
-from sim.workload.rows import Block, JsonlRows, Place, Rows
+from sim.workload.jsonlrows import JsonlRows
+from sim.workload.problems import Problem
+from sim.workload.reading import Columns
+from sim.workload.rows import Block, Place, Rows
 from sim.workload.table import Floats, Ints, RequestTable
-from sim.workload.tracecontent import Content, Problem
-from sim.workload.tracefile import Columns, TraceOptions, read_trace
+from sim.workload.tracecontent import Content
+from sim.workload.tracefile import read_trace
+from sim.workload.traceoptions import TraceOptions
 
 _COLUMNS = Columns("arrival_time_ns", "input_toks", "output_toks", "not a number of nanoseconds", unit_s=1e-9)
 
@@ -43,19 +47,17 @@ class _Lines(JsonlRows):
 
     def blocks(self, required: Sequence[str], optional: Sequence[str] = ()) -> Generator[Block, None, None]:
         lines = count()
-        for block in JsonlRows(self.path, _whole).blocks(("rows",)):
+        for block in JsonlRows(self.path, lambda: _whole).blocks(("rows",)):
             named = ((f"line {next(lines)}", line) for line in block["rows"])
             rows = [_of(name, row) for name, line in named for row in line]
             yield {name: [row.get(name) for row in rows] for name in (*required, *optional)}
 
-    def locate(self, row: int) -> Place:
-        line = 0
-        for block in JsonlRows(self.path, _whole).blocks(("rows",)):
-            for rows in block["rows"]:
-                if row < len(rows):
-                    return super().locate(line)
-                row, line = row - len(rows), line + 1
-        raise IndexError(row)
+    def places(self, rows: Sequence[int]) -> list[Place]:
+        lines = [
+            len(line) for block in JsonlRows(self.path, lambda: _whole).blocks(("rows",)) for line in block["rows"]
+        ]
+        ends = np.cumsum(lines)
+        return super().places([int(np.searchsorted(ends, row, side="right")) for row in rows])
 
 
 def _whole(line: dict[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The requests of a real run, as they were sent."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sim.workload.measured.read import read_measured
 from sim.workload.table import RequestTable
@@ -17,6 +17,9 @@ class Measured:
     path: str
     """The file, plain or .gz. E.g. `requests.csv`."""
 
+    columns: dict[str, str] = field(default_factory=dict)
+    """What the file calls its columns, where they are not known by their usual names. E.g. `{arrival: ts, e2e: took_ms}`."""
+
     def read(self) -> RequestTable:
         """The requests. Raises TraceError naming file, row and column of what cannot be used."""
-        return read_measured(self.path).table
+        return read_measured(self.path, self.columns).table

@@ -1,16 +1,17 @@
 """Mooncake traces: JSON lines with chained hashes of 512-token blocks."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from sim.workload.fields import Tokens
 from sim.workload.fileoptions import Signs
-from sim.workload.rows import JsonlRows
+from sim.workload.jsonlrows import Convert, JsonlRows
+from sim.workload.reading import Columns
 from sim.workload.table import RequestTable
 from sim.workload.tracecontent import NamedContent
-from sim.workload.tracefile import Columns, TraceOptions, read_trace
+from sim.workload.tracefile import read_trace
+from sim.workload.traceoptions import TraceOptions
 
 _COLUMNS = ("hash_ids", "session_id", "priority", "delay")
 _BAD_TIME = "not a time (only later turns of a session may have a `delay` in its place)"
@@ -39,9 +40,9 @@ class Mooncake(TraceOptions):
 
     def read(self) -> RequestTable:
         """The requests. Raises TraceError naming file, line and key of a row that cannot be used."""
-        return self._read(JsonlRows(Path(self.path), self._placed()))
+        return self._read(JsonlRows(Path(self.path), self._placed))
 
-    def _placed(self) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    def _placed(self) -> Convert:
         """Gives rows that wait the latest time so far, and takes delays from those that do not."""
         latest: Any = None
         known: set[Any] = set()

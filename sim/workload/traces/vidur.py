@@ -4,10 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from sim.workload.csvrows import CsvRows
 from sim.workload.fileoptions import Signs
-from sim.workload.rows import CsvRows
+from sim.workload.reading import Columns
 from sim.workload.table import RequestTable
-from sim.workload.tracefile import Columns, TraceOptions, read_trace
+from sim.workload.tracefile import read_trace
+from sim.workload.traceoptions import TraceOptions
 
 _COLUMNS = Columns("arrived_at", "num_prefill_tokens", "num_decode_tokens")
 

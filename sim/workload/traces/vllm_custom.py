@@ -8,7 +8,8 @@ from typing import ClassVar
 from sim.workload.content import Namer
 from sim.workload.fields import Positive, Tokens
 from sim.workload.fileoptions import FileOptions, Signs
-from sim.workload.rows import JsonlRows, describe
+from sim.workload.jsonlrows import JsonlRows
+from sim.workload.rows import describe
 from sim.workload.sessionfile import SessionBuilder, Turn
 from sim.workload.sessions import Sessions
 from sim.workload.tokens import CHARS_PER_TOKEN, token_counter
@@ -56,4 +57,4 @@ class VllmCustom(FileOptions):
 
 
 def _line(rows: JsonlRows, number: int) -> str:
-    return f"{rows.path}, line {rows.locate(number).line}"
+    return f"{rows.path}, line {rows.places([number])[0].line}"

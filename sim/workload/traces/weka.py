@@ -48,10 +48,16 @@ class Weka(FileOptions):
             try:
                 turns = list(_turns(session, number, namer, self.wait))
             except (KeyError, TypeError, ValueError) as error:
-                building.bad(f"{name}: a call without usable t, in, out or hash_ids ({error!r})")
+                building.bad(f"{name}: a call without usable t, in, out or hash_ids ({_reason(error)})")
                 continue
             building.add(turns, name)
         return building.sessions()
+
+
+def _reason(error: KeyError | TypeError | ValueError) -> str:
+    if isinstance(error, TypeError):
+        return "it is no object with block_size and requests, or one of these is of another kind"
+    return f"there is no {error}" if isinstance(error, KeyError) else str(error)
 
 
 def _turns(session: Any, number: int, namer: Namer, wait: bool) -> Iterator[Turn]:
