@@ -29,7 +29,7 @@ class UnknownFormatError(TraceError):
 def guess_format(path: Path, columns: Mapping[str, str] | None = None) -> str:
     """The name of the format whose signs the file bears, of several the one with most; else a plain one.
 
-    `columns` says what a plain file calls its columns. Raises OptionError for a file whose columns have to be named, and
+    `columns` says what a plain file calls its columns. Raises OptionError for a file whose columns must be named, and
     TraceError, saying what was found, where none or more than one format fits.
     """
     if path.is_dir() or path.name.endswith(_ARCHIVES):

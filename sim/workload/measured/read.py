@@ -54,8 +54,8 @@ def read_measured(path: str | Path, said: Mapping[str, str] | None = None) -> Me
     """Read a CSV, JSON lines, a JSON list or a detailed `vllm bench serve` result, plain or .gz.
 
     Columns are known by their usual names, with the unit at the end (arrival_us, ttft_ms, e2e_s), others by what is
-    `said`; time stamps may be dates. A failed request is sent as load and has no latencies. Raises TraceError, naming file, row and column, for what
-    cannot be used.
+    `said`; time stamps may be dates. A failed request is sent as load and has no latencies. Raises TraceError, naming
+    file, row and column, for what cannot be used.
     """
     source = open_source(Path(path))
     columns = choose(source.names, Path(path), said)

@@ -17,12 +17,12 @@ from sim.workload.tracecontent import NamedContent
 class Csv(PlainOptions):
     """A header line, then one row per request in any order; commas, semicolons or tabs.
 
-    `arrival_s` counts seconds from the trace's beginning. Times on any other clock (seconds, arrival_ms, ..., since 1970
-    or not, or dates such as 2024-05-01T12:00:00Z) count from the first. `prompt_tokens` and `output_tokens` are also known
-    by their usual names (input_tokens, completion_tokens, ...), others by `columns`. Optional columns: priority (lower is
-    more urgent), session_id, with turn and pause_s (as in jsonl), prompt_id, prefix_group with prefix_tokens, and, as in
-    any trace, tenant, adapter (LoRA), predicted_tokens, cancel_after_s, cancel_after_tokens; blank cells are left out.
-    Other columns are ignored. `jsonl` also takes block hashes.
+    `arrival_s` counts seconds from the trace's beginning. Times on any other clock (seconds, arrival_ms, ..., since
+    1970 or not, or dates such as 2024-05-01T12:00:00Z) count from the first. `prompt_tokens` and `output_tokens` are
+    also known by their usual names (input_tokens, completion_tokens, ...), others by `columns`. Optional columns:
+    priority (lower is more urgent), session_id, with turn and pause_s (as in jsonl), prompt_id, prefix_group with
+    prefix_tokens, and, as in any trace, tenant, adapter (LoRA), predicted_tokens, cancel_after_s, cancel_after_tokens;
+    blank cells are left out. Other columns are ignored. `jsonl` also takes block hashes.
     """
 
     signs: ClassVar[Signs | None] = Columns().signs("csv")

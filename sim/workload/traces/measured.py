@@ -18,7 +18,8 @@ class Measured:
     """The file, plain or .gz. E.g. `requests.csv`."""
 
     columns: dict[str, str] = field(default_factory=dict)
-    """What the file calls its columns, where they are not known by their usual names. E.g. `{arrival: ts, e2e: took_ms}`."""
+    """What the file calls its columns, where they are not known by their usual names. E.g.
+    `{arrival: ts, e2e: took_ms}`."""
 
     def read(self) -> RequestTable:
         """The requests. Raises TraceError naming file, row and column of what cannot be used."""
