@@ -78,7 +78,7 @@ def test_what_is_not_printed_any_more_is_told(regenerate: ModuleType, tmp_path: 
     [
         (" as written          38.9         98.5%", "as written"),
         ("three GPUs beats the rest on TPOT p99 with 99.7%", "three GPUs beats the rest on TPOT p99 with #"),
-        ("= 28,126 blocks = 450,000 tokens", "= #"),
+        ("= 28,125 blocks x 16 = 450,000 tokens", "= #"),
         (" l40s       1        10", "l40s"),
         (" ──────────", "─"),
     ],

@@ -1,6 +1,6 @@
 """The command line's root: what all verbs hang on, and in which order the help lists them."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -36,6 +36,24 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from sim.provenance import versions
+
+        print(f"servecast {versions()['servecast']}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version (`servecast version` has more).", is_eager=True,
+                           callback=_print_version)
+    ] = False,
+) -> None:  # fmt: skip
+    pass
 
 
 def load_verbs() -> None:

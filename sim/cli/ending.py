@@ -9,14 +9,16 @@ from typing import Any
 
 from sim.cli.app import CutShortError
 from sim.errors import ServecastError, StoppedError
+from sim.wording import plain
 
+_NOTHING = "stopped, nothing was written"
 _STOPPED, _BROKEN_PIPE = 130, 141  # 128 + the signal's number, as shells count
 
 
 def exit_code(command: Callable[..., Any]) -> int:
     """Run the command line and say how it ended: 0, 2 for a mistake, 128 + a signal."""
     try:
-        code = command(standalone_mode=False) or 0
+        code = command(standalone_mode=False, prog_name="servecast") or 0
         sys.stdout.flush()
         return int(code)
     except StoppedError as error:
@@ -30,14 +32,27 @@ def exit_code(command: Callable[..., Any]) -> int:
     except MemoryError:
         return _complain("out of memory; simulate fewer requests or less time, or use a larger machine")
     except Exception as error:
-        if hasattr(error, "format_message"):  # a usage error of the command-line library
-            return _complain(f"{error.format_message()} (see servecast --help)")
-        raise
+        kind = type(error).__name__  # by name: the command-line library has its errors in several places
+        if kind == "Abort":  # Ctrl-C or the end of the input, at a question
+            return _complain(_NOTHING, _STOPPED)
+        if not hasattr(error, "format_message"):
+            raise
+        if kind == "NoArgsIsHelpError":
+            print(error.format_message())
+            return 0
+        return _complain(_usage(error))
+
+
+def _usage(error: Any) -> str:
+    """What is wrong with the arguments, on one line, and whose help says more."""
+    context = getattr(error, "ctx", None)
+    text = plain(" ".join(error.format_message().split())).removesuffix(".")
+    return f"{text} (see {context.command_path if context else 'servecast'} --help)"
 
 
 def _cut_short(cause: BaseException | None) -> int:
     if isinstance(cause, KeyboardInterrupt):
-        return _complain("stopped, nothing was written", _STOPPED)
+        return _complain(_NOTHING, _STOPPED)
     with suppress(OSError, ValueError):  # or the interpreter tries to write the rest, and complains, at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if isinstance(cause, BrokenPipeError):

@@ -1,6 +1,8 @@
 """Arguments and options that several verbs share."""
 
 import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -28,9 +30,22 @@ Slo = Annotated[
 ]
 
 
-def slo_overrides(given: list[str]) -> list[str]:
-    """Targets as changes to the scenario."""
-    return [f"slo.{text}" for text in given]
+def changes(
+    *sources: str, set_: list[str], from_vllm_args: str = "", slo: list[str] | None = None, quiet: bool = False
+) -> list[str]:
+    """What the options change, as overrides; notes on stderr say what may not be what was meant.
+
+    `sources` are the scenarios that will be loaded. Raises ScenarioError for flags and scenarios that cannot be.
+    """
+    flags = vllm_overrides(from_vllm_args, quiet=quiet)
+    overrides = [*flags, *set_, *(f"slo.{text}" for text in slo or ())]
+    if not quiet:
+        notes = list(_also_here(sources))
+        if any("_parallel=" in flag for flag in flags):
+            notes += _gpus_in_all(sources, overrides)
+        for note in notes:
+            print(f"note: {note}", file=sys.stderr)
+    return overrides
 
 
 def vllm_overrides(text: str, *, quiet: bool = False) -> list[str]:
@@ -43,3 +58,28 @@ def vllm_overrides(text: str, *, quiet: bool = False) -> list[str]:
     if found.ignored and not quiet:
         print(f"note: these flags do not matter to timing: {' '.join(found.ignored)}", file=sys.stderr)
     return found.overrides
+
+
+def _also_here(sources: Iterable[str]) -> Iterator[str]:
+    """A shipped scenario was named, and a file of that name, a copy perhaps, is here."""
+    for source in sources:
+        file = Path(f"{Path(source).name}.yaml")
+        if file.is_file() and not Path(source).exists():
+            from sim.scenario import shipped
+
+            if source in shipped():
+                yield f"{source} is the scenario that ships; {file} is here too: for that write {file}"
+
+
+def _gpus_in_all(sources: Iterable[str], overrides: list[str]) -> Iterator[str]:
+    """One vLLM is one replica: flags that say how many GPUs it has say nothing of how many there are of it."""
+    from sim.scenario import load
+
+    for source in sources:
+        if Path(source).is_dir():
+            continue  # a result, which has been run
+        cluster = load(source, overrides).cluster
+        gpus = cluster.tensor_parallel * cluster.pipeline_parallel * cluster.data_parallel
+        if cluster.replicas > 1 and gpus > 1 and not cluster.pools:
+            each = f"{cluster.replicas} replicas x {gpus} GPUs = {cluster.replicas * gpus} GPUs"
+            yield f"{each}; for a single replica --set cluster.replicas=1"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,11 +60,14 @@ Saved = SavedRun | SavedComparison | SavedDiagnosis | SavedSweep
 
 
 def open_result(
-    source: str, overrides: Iterable[str] = (), progress: Callable[[int, int], None] | None = None
+    source: str,
+    overrides: Iterable[str] = (),
+    progress: Callable[[int, int], None] | None = None,
+    verbs: Sequence[str] = ("run", "compare", "diagnose", "sweep"),
 ) -> list[Saved]:
-    """What a folder of results holds; anything else is a scenario, which is run with the overrides.
+    """What a folder of results of these verbs holds; anything else is a scenario, which is run with the overrides.
 
-    Raises ServecastError for a folder without results, and whatever `run` raises.
+    Raises ServecastError for a folder without such results, and whatever `run` raises.
     """
     folder = Path(source)
     if not folder.is_dir():
@@ -73,14 +76,16 @@ def open_result(
         return [saved_run(run(source, overrides=overrides, progress=progress))]
     if overrides := list(overrides):
         raise ServecastError(f"{folder} has been run already: --set {overrides[0]} is only for a scenario")
-    found = [verb for verb in _READERS if (folder / MARKS[verb]).is_file()]
-    if not found and keeps_runs(folder):
+    found = [verb for verb in verbs if (folder / MARKS[verb]).is_file()]
+    if not found and "sweep" in verbs and keeps_runs(folder):
         raise ServecastError(
             f"the sweep in {folder} is not finished; the same `servecast sweep ... --out {folder}` goes on from there"
         )
     if not found:
-        verbs = ", ".join(f"`servecast {verb} --out`" for verb in _READERS)
-        raise ServecastError(f"{folder} holds no results; give a folder written by {verbs}, or a scenario")
+        other = next((verb for verb, mark in MARKS.items() if (folder / mark).is_file()), None)
+        held = f"the result of `servecast {other}`" if other else "no results"
+        writers = ", ".join(f"`servecast {verb} --out`" for verb in verbs)
+        raise ServecastError(f"{folder} holds {held}; give a folder written by {writers}, or a scenario")
     return [_READERS[verb](folder) for verb in found]
 
 
@@ -88,10 +93,9 @@ def open_run(
     source: str, overrides: Iterable[str] = (), progress: Callable[[int, int], None] | None = None
 ) -> SavedRun:
     """The one run in a folder, or of a scenario that is run now. Raises ServecastError where there is none."""
-    for saved in open_result(source, overrides, progress):
-        if isinstance(saved, SavedRun):
-            return saved
-    raise ServecastError(f"{source} holds no single run; give a folder written by `servecast run --out`, or a scenario")
+    (saved,) = open_result(source, overrides, progress, ("run",))
+    assert isinstance(saved, SavedRun)
+    return saved
 
 
 def saved_run(result: Result) -> SavedRun:

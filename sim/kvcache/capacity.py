@@ -64,6 +64,10 @@ class MemorySplit:
         """How many requests of that length fit at once: vLLM's "Maximum concurrency", null block included."""
         return self.num_gpu_blocks / self.request_blocks(tokens)
 
+    def whole_requests(self, tokens: int) -> int:
+        """How many requests of that length really fit at once."""
+        return max(0, self.num_gpu_blocks - 1) // self.request_blocks(tokens)
+
     @property
     def longest_request_tokens(self) -> int:
         """The longest request that fits alone."""
@@ -84,14 +88,15 @@ class MemorySplit:
         ]
         equals = "num_gpu_blocks given:" if self.given_blocks else "="
         unit = "" if self.given_blocks else " blocks"
-        lines.append(f"{equals} {self.num_gpu_blocks:,}{unit} = {self._whole_room()}")
+        lines.append(f"{equals} {self.num_gpu_blocks:,}{unit}; one of them, the null block, holds nothing")
+        lines.append(f"= {self._whole_room()}")
         return "\n".join(lines)
 
     def _each_block(self) -> str:
         return f"{self.block_size} tokens of {self.bytes_per_block // self.block_size:,} bytes"
 
     def _whole_room(self) -> str:
-        return f"{self.usable_tokens:,} tokens"
+        return f"{max(0, self.num_gpu_blocks - 1):,} blocks x {self.block_size} = {self.usable_tokens:,} tokens"
 
 
 NO_WINDOWS = KVGroups(1)

@@ -43,7 +43,7 @@ def memory_report(split: MemorySplit, activations: dict[int, int], request_token
         bar.append(("░" if part == "unused" else "█") * max(1, round(size / split.memory_bytes * _BAR_CELLS)), style)
         legend.append(f"{part} {size / GIB:.1f} GiB   ", style)
     fit = (
-        f"{split.requests_that_fit(max(1, round(request_tokens))):,.1f} requests of {request_tokens:,.0f} tokens "
+        f"{split.whole_requests(max(1, round(request_tokens))):,} requests of {request_tokens:,.0f} tokens "
         "(prompt and answer) fit at once; unused memory is for CUDA graphs and what else grows"
     )
     title = [Text(name, "bold")] if name else []

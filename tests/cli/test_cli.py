@@ -81,8 +81,11 @@ def test_the_quickstart_runs_from_any_folder(tmp_path: Path) -> None:
         (("run", "quickstart", "--out", __file__), "a file of that name"),
         (("run", "quickstart", "--set", "model=llama-9"), "no built-in model"),
         (("run", "quickstart", "--set", "workload.trace.csv.path=none.csv"), "none.csv"),
-        (("run",), "scenario"),
-        (("frobnicate",), "frobnicate"),
+        (("run",), "'scenario' (see servecast run --help)"),
+        (("run", "quickstart", "--seed", "x"), "must be a whole number (see servecast run --help)"),
+        (("engines", "show"), "(see servecast engines show --help)"),
+        (("export", "x", "z.json"), "choose from: vllm-bench, prometheus"),
+        (("frobnicate",), "'frobnicate' (see servecast --help)"),
         (("lockstep", "none.jsonl", "none.json"), "none.json"),
     ],
 )
@@ -209,8 +212,18 @@ def test_help_loads_nothing_heavy(tmp_path: Path) -> None:
 
 
 def test_no_arguments_show_the_help(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    servecast(monkeypatch)
-    assert "Usage" in "".join(capsys.readouterr())
+    for group in ((), ("trace",)):
+        assert servecast(monkeypatch, *group) == 0
+        printed, complained = capsys.readouterr()
+        assert printed.startswith("Usage: servecast")
+        assert complained == ""
+
+
+def test_version_is_an_option_too(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert servecast(monkeypatch, "--version") == 0
+    printed = capsys.readouterr().out
+    assert servecast(monkeypatch, "version") == 0
+    assert printed == capsys.readouterr().out.splitlines(keepends=True)[0]
 
 
 def test_the_bar_waits_and_goes_away(monkeypatch: pytest.MonkeyPatch) -> None:

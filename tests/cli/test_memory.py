@@ -9,7 +9,7 @@ from tests.commands import servecast
 
 def test_the_parts_are_the_whole_memory(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Llama 3.1 8B is 16,060,522,496 bytes; a request of 1600 tokens takes 100 blocks of 16."""
-    arguments = ("memory", "--model", "llama-3.1-8b", "--tokens", "1600", "--json")
+    arguments = ("memory", "--model", "llama-3.1-8b", "--tokens", "1600", "--format", "json")
     assert servecast(monkeypatch, *arguments) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["parts_bytes"]["weights"] == 16_060_522_496

@@ -123,6 +123,7 @@ def test_the_verb_runs_scenarios_and_reads_folders(
     ("source", "overrides", "words"),
     [
         ("empty", (), "holds no results; give a folder written by `servecast run --out`"),
+        ("validated", (), "holds the result of `servecast validate`; give a folder written by `servecast run --out`"),
         ("run", ("seed=3",), "has been run already: --set seed=3"),
         ("broken", (), "cannot read"),
         ("nothing-such", (), "no shipped scenario"),
@@ -133,6 +134,8 @@ def test_what_cannot_be_reported_is_said(tmp_path: Path, source: str, overrides:
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "summary.json").write_text("{")
     results.run().save(tmp_path / "run")
+    (tmp_path / "validated").mkdir()
+    (tmp_path / "validated" / "validation.png").touch()
     place = source if source == "nothing-such" else str(tmp_path / source)
     with pytest.raises(ServecastError, match=re.escape(words)):
         open_result(place, overrides)

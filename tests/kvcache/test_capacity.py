@@ -44,7 +44,8 @@ def test_explain_shows_each_term() -> None:
     assert "71.30 GiB" in text  # 0.9 of it
     assert "14.96 GiB" in text  # 16.06e9 bytes of weights
     assert "131,072 bytes" in text  # per token
-    assert len(text.splitlines()) == 7
+    assert len(text.splitlines()) == 8
+    assert "28,259 blocks x 16 = 452,144 tokens" in text  # without the null block
 
 
 def test_larger_steps_leave_fewer_blocks() -> None:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from sim.cli.app import app
-from sim.cli.options import Format, Jobs, Scenario, Set, Slo, slo_overrides
+from sim.cli.options import Format, FromVllmArgs, Jobs, Scenario, Set, Slo, changes
 from sim.cli.progress import Progress
 from sim.cli.terminal import console
 
@@ -23,6 +23,7 @@ def capacity(
     seeds: Annotated[int, typer.Option(help="Judge every rate by the mean over so many seeds.")] = 1,
     tolerance: Annotated[float, typer.Option(help="How narrow the answer must be.")] = 0.02,
     set_: Set = [],  # noqa: B006
+    from_vllm_args: FromVllmArgs = "",
     format: Format = "table",
     jobs: Jobs = None,
 ) -> None:
@@ -34,10 +35,11 @@ def capacity(
     """
     from sim.insight import capacity as find
 
+    overrides = changes(scenario, set_=set_, from_vllm_args=from_vllm_args, slo=slo)
     with Progress("rates", shown=sys.stderr.isatty()) as progress:
         found = find(
             scenario, attainment=attainment, limits=limit, variants=variant or None, seeds=seeds,
-            tolerance=tolerance, overrides=[*set_, *slo_overrides(slo)], jobs=jobs, progress=progress.update,
+            tolerance=tolerance, overrides=overrides, jobs=jobs, progress=progress.update,
         )  # fmt: skip
     if format == "json":
         from sim.insight.capacity_table import capacities_json

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from sim.cli.app import app
-from sim.cli.options import Jobs, Quiet, Scenario, Set
+from sim.cli.options import FromVllmArgs, Jobs, Quiet, Scenario, Set, changes
 from sim.cli.progress import Progress
 from sim.cli.terminal import console
 
@@ -30,6 +30,7 @@ def check(
     strict: Annotated[bool, typer.Option("--strict", help="Fail on every change, also for the better.")] = False,
     metric: Annotated[list[str], typer.Option(help="Judge only this metric; may be repeated.")] = [],  # noqa: B006
     set_: Set = [],  # noqa: B006
+    from_vllm_args: FromVllmArgs = "",
     junit: Annotated[Path | None, typer.Option(help="Write the verdicts as JUnit XML to this file.")] = None,
     markdown: Annotated[Path | None, typer.Option(help="Write a summary for a pull request to this file.")] = None,
     jobs: Jobs = None,
@@ -52,15 +53,16 @@ def check(
         check_file(place)
     if seeds is not None and not update:
         raise ServecastError("--seeds goes with --update: a check runs the baseline's own seeds")
+    overrides = changes(scenario, set_=set_, from_vllm_args=from_vllm_args, quiet=quiet)
     with Progress("runs", shown=not quiet and sys.stderr.isatty()) as progress:
         if update:
-            loaded = load(scenario, set_)
+            loaded = load(scenario, overrides)
             at_least_one(seeds=seeds, jobs=jobs)
             numbers = range(loaded.seed, loaded.seed + (5 if seeds is None else seeds))
             now, failed = measure(loaded, numbers, jobs=jobs, progress=progress.update)
         else:
             found = judge(
-                scenario, baseline, tolerance=tolerance, strict=strict, metrics=metric, overrides=set_, jobs=jobs,
+                scenario, baseline, tolerance=tolerance, strict=strict, metrics=metric, overrides=overrides, jobs=jobs,
                 progress=progress.update,
             )  # fmt: skip
     if update:

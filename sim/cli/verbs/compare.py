@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from sim.cli.app import app
-from sim.cli.options import Format, FromVllmArgs, Jobs, Quiet, Set, vllm_overrides
+from sim.cli.options import Format, FromVllmArgs, Jobs, Quiet, Set, changes
 from sim.cli.progress import Progress, waiting
 from sim.cli.terminal import console, print_json, say_written
 
@@ -39,7 +39,7 @@ def compare(
     from sim.report.folder import check_folder
 
     replaced = check_folder(out, "compare")
-    overrides = [*vllm_overrides(from_vllm_args, quiet=quiet), *set_]
+    overrides = changes(*scenarios, set_=set_, from_vllm_args=from_vllm_args, quiet=quiet)
     if seeds > 1 and not quiet:
         _warn_of_replays(scenarios[0], overrides, model_error)
     with Progress("runs", shown=not quiet and sys.stderr.isatty()) as progress:

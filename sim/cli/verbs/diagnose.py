@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from sim.cli.app import app
-from sim.cli.options import Format, Jobs, Quiet, Scenario, Set, Slo, slo_overrides
+from sim.cli.options import Format, FromVllmArgs, Jobs, Quiet, Scenario, Set, Slo, changes
 from sim.cli.progress import Progress
 from sim.cli.terminal import console, print_json, say_written
 
@@ -18,6 +18,7 @@ def diagnose(
     slo: Slo = [],  # noqa: B006
     seeds: Annotated[int, typer.Option(help="Run everything with so many seeds and take the means.")] = 1,
     set_: Set = [],  # noqa: B006
+    from_vllm_args: FromVllmArgs = "",
     out: Annotated[
         Path | None, typer.Option(help="Write diagnosis.json, diagnosis.png and fixed.yaml to this folder.")
     ] = None,
@@ -36,8 +37,9 @@ def diagnose(
     from sim.report.folder import check_folder
 
     replaced = check_folder(out, "diagnose")
+    overrides = changes(scenario, set_=set_, from_vllm_args=from_vllm_args, slo=slo, quiet=quiet)
     with Progress("runs", shown=not quiet and sys.stderr.isatty()) as progress:
-        found = find(scenario, seeds=seeds, overrides=[*set_, *slo_overrides(slo)], jobs=jobs, progress=progress.update)
+        found = find(scenario, seeds=seeds, overrides=overrides, jobs=jobs, progress=progress.update)
     if out is not None:
         found.save(out)
     if quiet:

@@ -1,33 +1,17 @@
 """`servecast engines`."""
 
-from typing import Annotated
+from typing import Any
 
-import typer
-
-from sim.cli.app import app
-from sim.cli.terminal import console, plain_table
+from sim.cli.catalogue import catalogue
+from sim.cli.terminal import console, plain_table, print_json
 
 
-@app.command()
-def engines(
-    name: Annotated[str | None, typer.Argument(help="Show every default of this preset, and its source.")] = None,
-) -> None:
-    """Show the engine presets side by side, or one of them with its sources.
-
-    \b
-    servecast engines
-    servecast engines sglang
-    """
+def _list(format: str) -> None:
     from sim import preset
     from sim.report.engines import COSTS, DECISIONS, SHOWN_FOR, costs, decisions
 
-    if name is not None:
-        one = preset.load(name)
-        table = plain_table("key", "value", "from", "source")
-        for key, default in one.engine.items():
-            table.add_row(key, str(default.value), default.origin, default.source)
-        console().print(one.stands_for)
-        console().print(table)
+    if format == "json":
+        print_json([_as_json(name) for name in preset.names()])
         return
     for title, columns, row in (("decisions", DECISIONS, decisions), ("memory and host time", COSTS, costs)):
         table = plain_table(*columns)
@@ -35,4 +19,33 @@ def engines(
         for known in preset.names():
             table.add_row(*row(preset.load(known)))
         console().print(table)
-    typer.echo(f"Limits as on {SHOWN_FOR}; * assumed, not measured. servecast engines NAME tells every source.")
+    print(f"Limits as on {SHOWN_FOR}; * assumed, not measured. servecast engines NAME tells every source.")
+
+
+def _show(name: str, format: str) -> None:
+    from sim import preset
+
+    one = preset.load(name)
+    if format == "json":
+        print_json(_as_json(name))
+        return
+    table = plain_table("key", "value", "from", "source")
+    for key, default in one.engine.items():
+        table.add_row(key, str(default.value), default.origin, default.source)
+    console().print(one.stands_for)
+    console().print(table)
+
+
+def _as_json(name: str) -> dict[str, Any]:
+    from sim import preset
+
+    one = preset.load(name)
+    return {
+        "name": one.name,
+        "stands_for": one.stands_for,
+        "engine": {key: default.model_dump(by_alias=True) for key, default in one.engine.items()},
+        "by_gpu_memory": [rule.model_dump() for rule in one.by_gpu_memory],
+    }
+
+
+catalogue("engines", "the engine presets", "sglang", _list, _show)

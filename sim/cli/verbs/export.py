@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from sim.cli.app import app
-from sim.cli.options import Quiet, Set
+from sim.cli.options import FromVllmArgs, Quiet, Set, changes
 from sim.cli.progress import Progress, waiting
 from sim.cli.terminal import say_written
 
@@ -25,6 +25,7 @@ def export(
     detailed: Annotated[bool, typer.Option(help="vllm-bench: with the lists of requests and token gaps.")] = True,
     epoch: Annotated[float, typer.Option(help="openmetrics: when the run begins, in Unix time [s].")] = 0.0,
     set_: Set = [],  # noqa: B006
+    from_vllm_args: FromVllmArgs = "",
     quiet: Quiet = False,
 ) -> None:
     """Write a run in a format of other tools.
@@ -38,8 +39,9 @@ def export(
     from sim.report.folder import check_file, write_whole
 
     replaced = check_file(file)
+    overrides = changes(result, set_=set_, from_vllm_args=from_vllm_args, quiet=quiet)
     with Progress(shown=not quiet and sys.stderr.isatty()) as progress:
-        run = open_run(result, set_, progress.update)
+        run = open_run(result, overrides, progress.update)
     notes: list[str] = []
     with waiting(f"writing {file}"):
         if to == "vllm-bench":

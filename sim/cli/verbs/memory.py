@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from sim.cli.app import app
-from sim.cli.options import Set
+from sim.cli.options import Format, FromVllmArgs, Set, changes, vllm_overrides
 from sim.cli.terminal import console, print_json
 from sim.errors import ScenarioError
 
@@ -22,7 +22,8 @@ def memory(
         int | None, typer.Option(min=1, help="Length of a request; default: the scenario's mean, or 1024.")
     ] = None,
     set_: Set = [],  # noqa: B006
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    from_vllm_args: FromVllmArgs = "",
+    format: Format = "table",
 ) -> None:
     """Tell what a GPU's memory holds, as arithmetic, and how many requests fit.
 
@@ -36,6 +37,8 @@ def memory(
     from sim.resolve import resolve_cluster
     from sim.scenario import load
 
+    flags = vllm_overrides(from_vllm_args) if scenario is None else []
+    model = model or next((text.partition("=")[2] for text in flags if text.startswith("model=")), None)
     if (scenario is None) == (model is None):
         raise ScenarioError("name a scenario, or a --model: one of the two")
     given = scenario or {
@@ -46,7 +49,8 @@ def memory(
             "output_tokens": {"fixed": {"tokens": 512}}, "requests": 1,
         },
     }  # fmt: skip
-    loaded = load(given, overrides=set_)
+    overrides = [*flags, *set_] if scenario is None else changes(scenario, set_=set_, from_vllm_args=from_vllm_args)
+    loaded = load(given, overrides=overrides)
     if tokens is None:
         table = loaded.workload.table(loaded.seed, Path(loaded.base_dir))
         mean = float((table.prompt_tokens + table.output_tokens).mean())
@@ -59,7 +63,7 @@ def memory(
         )
         for name, setup in resolve_cluster(loaded).pools.items()
     }
-    if json:
+    if format == "json":
         found = {name: memory_json(*parts, mean) for name, parts in pools.items()}
         print_json(found if loaded.cluster.pools else found[""])
         return

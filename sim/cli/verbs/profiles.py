@@ -1,45 +1,16 @@
-"""The verbs of `servecast profiles`: one thin function each. Heavy imports wait until a verb needs them."""
+"""The verbs of `servecast profiles`, and of `servecast gpus`, which is the same for short."""
 
 from typing import Annotated, Any
 
 import typer
 
-from sim.cli.app import app
+from sim.cli.catalogue import catalogue
 from sim.cli.options import Format
 from sim.cli.terminal import console, print_json
 
-group = typer.Typer(
-    help="List the GPU profiles; show one of them, or compare two.",
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-app.add_typer(group, name="profiles")
 
-
-@group.callback(invoke_without_command=True)
-def profiles(verb: typer.Context, format: Format = "table") -> None:
-    """List the GPU profiles; show one of them, or compare two.
-
-    \b
-    servecast profiles
-    servecast profiles --format json
-    """
-    if verb.invoked_subcommand is None:
-        list_profiles(format)
-
-
-@app.command()
-def gpus() -> None:
-    """List the GPU profiles (the same as `profiles`).
-
-    \b
-    servecast gpus
-    """
-    list_profiles()
-
-
-def list_profiles(format: str = "table") -> None:
-    """Print the profiles that ship: where their numbers are from, their points, and the error of their fits."""
+def _list(format: str) -> None:
+    """Where the profiles' numbers are from, their points, and the error of their fits."""
     from sim.insight.profiles import all_inventories
     from sim.report.profiles import profile_list
 
@@ -47,22 +18,18 @@ def list_profiles(format: str = "table") -> None:
     _print(found, profile_list(found), format)
 
 
-@group.command()
-def show(
-    profile: Annotated[str, typer.Argument(help="A profile's name, or the folder of one of your own.")],
-    format: Format = "table",
-) -> None:
-    """Show one profile: how many points of each operation, their range, and the error of the fit.
-
-    \b
-    servecast profiles show h100-sxm
-    """
+def _show(name: str, format: str) -> None:
+    """How many points of each operation, their range, and the error of the fit."""
     from sim import hardware
     from sim.insight.profiles import inventory
     from sim.report.profiles import profile_list
 
-    found = inventory(hardware.load(profile))
+    found = inventory(hardware.load(name))
     _print(found, profile_list([found]), format)
+
+
+group = catalogue("profiles", "the GPU profiles", "h100-sxm", _list, _show)
+catalogue("gpus", "the GPU profiles (as `profiles` does)", "h100-sxm", _list, _show)
 
 
 @group.command()

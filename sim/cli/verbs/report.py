@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from sim.cli.app import app
-from sim.cli.options import Quiet, Set
+from sim.cli.options import FromVllmArgs, Quiet, Set, changes
 from sim.cli.progress import Progress, waiting
 from sim.cli.terminal import say_written
 
@@ -21,6 +21,7 @@ def report(
     out: Annotated[Path, typer.Option(help="The HTML file to write.")] = Path("report.html"),
     title: Annotated[str, typer.Option(help="A heading for the page; default: the results' names.")] = "",
     set_: Set = [],  # noqa: B006
+    from_vllm_args: FromVllmArgs = "",
     quiet: Quiet = False,
 ) -> None:
     """Write one HTML page about results, with charts, which opens without a network.
@@ -34,10 +35,11 @@ def report(
     from sim.report.folder import check_file
 
     replaced = check_file(out)
+    overrides = changes(*results, set_=set_, from_vllm_args=from_vllm_args, quiet=quiet)
     opened = []
     for source in results:
         with Progress(source, shown=not quiet and sys.stderr.isatty()) as progress:
-            opened += open_result(source, set_, progress.update)
+            opened += open_result(source, overrides, progress.update)
     with waiting(f"writing {out}"):
         write_page(opened, out, title)
     if not quiet:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from sim.cli.app import app
-from sim.cli.options import Format, FromVllmArgs, NoFastForward, Quiet, Scenario, Set, vllm_overrides
+from sim.cli.options import Format, FromVllmArgs, NoFastForward, Quiet, Scenario, Set, changes
 from sim.cli.progress import Progress
 from sim.cli.terminal import console, print_json, say_written
 
@@ -37,7 +37,8 @@ def run(
     from sim.run import run as simulate
 
     replaced = check_folder(out, "run")
-    overrides = [*vllm_overrides(from_vllm_args, quiet=quiet), *set_, *([] if seed is None else [f"seed={seed}"])]
+    seeded = [] if seed is None else [f"seed={seed}"]
+    overrides = changes(scenario, set_=[*set_, *seeded], from_vllm_args=from_vllm_args, quiet=quiet)
     with Progress(shown=not quiet and sys.stderr.isatty()) as progress:
         result = simulate(
             scenario,

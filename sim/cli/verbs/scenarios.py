@@ -1,52 +1,57 @@
 """`servecast scenarios` and `servecast schema`."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from sim.cli.app import app
-from sim.cli.terminal import console, plain_table
-
-group = typer.Typer(
-    help="List the scenarios that ship with servecast, or copy one to change it.",
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-app.add_typer(group, name="scenarios")
+from sim.cli.catalogue import catalogue
+from sim.cli.terminal import console, plain_table, print_json
 
 
-@group.callback(invoke_without_command=True)
-def scenarios(verb: typer.Context) -> None:
-    """List the scenarios that ship with servecast, or copy one to change it.
-
-    \b
-    servecast scenarios                                      # each with its question and finding
-    servecast scenarios show engines                         # all that its file says of it, and the file
-    servecast scenarios copy quickstart                      # quickstart.yaml and its trace, into this folder
-    """
-    if verb.invoked_subcommand is not None:
-        return
+def _list(format: str) -> None:
     from sim.scenario import shipped
 
+    found = [_as_json(name, path) for name, path in shipped().items()]
+    if format == "json":
+        print_json(found)
+        return
     table = plain_table("scenario", "question, and the finding in short")
-    for name, path in shipped().items():
-        table.add_row(name, "\n".join(_in_short(_opening_comment(path))))
+    for one in found:
+        short = [f"Question: {one['question']}"] if one["question"] else []
+        if one["finding"]:
+            first = re.split(r"(?<=[a-z0-9%)])\. ", one["finding"])[0].rstrip(".")
+            short.append(f"{first[:1].upper()}{first[1:]}.")
+        table.add_row(one["name"], "\n".join(short))
     console().print(table)
 
 
-@group.command()
-def show(name: Annotated[str, typer.Argument(help="A shipped scenario (`servecast scenarios` lists them).")]) -> None:
-    """Print a shipped scenario's file.
-
-    \b
-    servecast scenarios show quickstart
-    """
+def _show(name: str, format: str) -> None:
     from sim.scenario import locate
 
-    typer.echo(locate(name).read_text(encoding="utf-8"), nl=False)
+    path = locate(name)
+    text = path.read_text(encoding="utf-8")
+    if format == "json":
+        print_json({**_as_json(name, path), "text": text})
+        return
+    print(text, end="")
+
+
+def _as_json(name: str, path: Path) -> dict[str, str]:
+    """A scenario, with the question and the finding that its file opens with."""
+    parts = re.split(r"^(Question|Finding|Source|Run): ", _opening_comment(path), flags=re.MULTILINE)
+    found = {kind: " ".join(text.split()) for kind, text in zip(parts[1::2], parts[2::2], strict=True)}
+    return {
+        "name": name,
+        "path": str(path),
+        "question": found.get("Question", ""),
+        "finding": found.get("Finding", ""),
+    }
+
+
+group = catalogue("scenarios", "the scenarios that ship", "engines", _list, _show)
 
 
 @group.command()
@@ -79,17 +84,6 @@ def schema() -> None:
     from sim.scenario import json_schema
 
     typer.echo(json.dumps(json_schema(), indent=2))
-
-
-def _in_short(comment: str) -> Iterator[str]:
-    """The question, and the first sentence of the finding."""
-    parts = re.split(r"^(Question|Finding|Source|Run): ", comment, flags=re.MULTILINE)
-    found = {kind: " ".join(text.split()) for kind, text in zip(parts[1::2], parts[2::2], strict=True)}
-    if "Question" in found:
-        yield f"Question: {found['Question']}"
-    if "Finding" in found:
-        first = re.split(r"(?<=[a-z0-9%)])\. ", found["Finding"])[0].rstrip(".")
-        yield f"{first[:1].upper()}{first[1:]}."
 
 
 def _opening_comment(path: Path) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from sim.cli.app import app
-from sim.cli.options import Format, Jobs, Scenario, Set, Slo, slo_overrides
+from sim.cli.options import Format, FromVllmArgs, Jobs, Scenario, Set, Slo, changes
 from sim.cli.progress import Progress
 from sim.cli.terminal import console
 
@@ -28,6 +28,7 @@ def size(
     most_gpus: Annotated[int, typer.Option(help="Look no further than so many GPUs.")] = 64,
     seeds: Annotated[int, typer.Option(help="Judge every size by the mean over so many seeds.")] = 1,
     set_: Set = [],  # noqa: B006
+    from_vllm_args: FromVllmArgs = "",
     format: Format = "table",
     jobs: Jobs = None,
 ) -> None:
@@ -40,11 +41,12 @@ def size(
     from sim import hardware
     from sim.insight.sizing import size as find
 
+    overrides = changes(scenario, set_=set_, from_vllm_args=from_vllm_args, slo=slo)
     kinds = hardware.names() if "all" in gpu else gpu
     with Progress("rounds", shown=sys.stderr.isatty()) as progress:
         found = find(
             scenario, gpus=kinds, tensor_parallel=tensor_parallel, most_gpus=most_gpus, attainment=attainment,
-            limits=limit, seeds=seeds, overrides=[*set_, *slo_overrides(slo)], jobs=jobs, progress=progress.update,
+            limits=limit, seeds=seeds, overrides=overrides, jobs=jobs, progress=progress.update,
         )  # fmt: skip
     if format == "json":
         from sim.insight.size_table import sizes_json

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from sim.cli.app import app
-from sim.cli.options import Jobs, Quiet, Scenario, Set
+from sim.cli.options import FromVllmArgs, Jobs, Quiet, Scenario, Set, changes
 from sim.cli.progress import Progress
 from sim.cli.terminal import console, say_written
 from sim.errors import StoppedError
@@ -30,6 +30,7 @@ def sweep(
     ] = [],  # noqa: B006
     seeds: Annotated[int, typer.Option(help="Run each point with so many seeds and take the means.")] = 1,
     set_: Set = [],  # noqa: B006
+    from_vllm_args: FromVllmArgs = "",
     out: Annotated[
         Path | None,
         typer.Option(
@@ -54,10 +55,11 @@ def sweep(
     from sim.report.folder import MARKS, check_folder, keeps_runs
 
     replaced = check_folder(out, "sweep")
+    overrides = changes(scenario, set_=set_, from_vllm_args=from_vllm_args, quiet=quiet)
     with Progress("runs", shown=not quiet and sys.stderr.isatty()) as progress:
         try:
             found = run_points(
-                scenario, grid, search=search, objectives=objective or None, seeds=seeds, overrides=set_, keep=out,
+                scenario, grid, search=search, objectives=objective or None, seeds=seeds, overrides=overrides, keep=out,
                 jobs=jobs, ray=ray, progress=progress.update,
             )  # fmt: skip
             if out is not None:

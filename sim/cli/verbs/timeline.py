@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from sim.cli.app import app
-from sim.cli.options import Quiet, Set
+from sim.cli.options import FromVllmArgs, Quiet, Set, changes
 from sim.cli.progress import Progress, waiting
 from sim.cli.terminal import say_written
 
@@ -23,6 +23,7 @@ def timeline(
     duration: Annotated[float, typer.Option(help="How much to show [s]; default: all.")] = math.inf,
     events: Annotated[int, typer.Option(min=1000, help="About how many events; larger runs are thinned.")] = 200_000,
     set_: Set = [],  # noqa: B006
+    from_vllm_args: FromVllmArgs = "",
     quiet: Quiet = False,
 ) -> None:
     """Write a run's timeline for https://ui.perfetto.dev: steps and requests of every replica, queue and KV.
@@ -36,8 +37,9 @@ def timeline(
     from sim.report.folder import check_file
 
     replaced = check_file(out)
+    overrides = changes(result, set_=set_, from_vllm_args=from_vllm_args, quiet=quiet)
     with Progress(shown=not quiet and sys.stderr.isatty()) as progress:
-        run = open_run(result, set_, progress.update)
+        run = open_run(result, overrides, progress.update)
     with waiting(f"writing {out}"):
         notes = write_timeline(run, out, start_s=start, duration_s=duration, most_events=events)
     if quiet:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from sim.cli.app import app
-from sim.cli.options import Format, NoFastForward, Quiet, Set
+from sim.cli.options import Format, FromVllmArgs, NoFastForward, Quiet, Set, changes
 from sim.cli.progress import Progress
 from sim.cli.terminal import console, print_json, say_written
 
@@ -19,6 +19,7 @@ def validate(
         Path, typer.Option(help="A real run: CSV, JSON lines, or a detailed `vllm bench serve` JSON, plain or .gz.")
     ],
     set_: Set = [],  # noqa: B006
+    from_vllm_args: FromVllmArgs = "",
     format: Format = "table",
     plot: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Draw both runs.")] = None,
     out: Annotated[
@@ -37,8 +38,11 @@ def validate(
     from sim.report.folder import check_file, check_folder
 
     replaced = {out: check_folder(out, "validate"), plot: check_file(plot)}
+    overrides = changes(scenario, set_=set_, from_vllm_args=from_vllm_args, quiet=quiet)
     with Progress(shown=not quiet and sys.stderr.isatty()) as progress:
-        found = replay(scenario, measured, overrides=set_, fast_forward=not no_fast_forward, progress=progress.update)
+        found = replay(
+            scenario, measured, overrides=overrides, fast_forward=not no_fast_forward, progress=progress.update
+        )
     save(found, out, plot)
     if quiet:
         return

@@ -1,0 +1,26 @@
+"""Plain words for what the validation library says of a value."""
+
+import re
+
+_PLAIN = (
+    (r"Input should be a valid integer.*", "must be a whole number"),
+    (r"Input should be a valid number.*", "must be a number"),
+    (r"Input should be a finite number", "must be a finite number"),
+    (r"Input should be a valid string.*", "must be text"),
+    (r"Input should be a valid boolean.*", "must be true or false"),
+    (r"Input should be a valid (?:tuple|list)", "must be a list, [a, b]"),
+    (r"Input should be a valid (?:dictionary.*|mapping)", "must hold `key: value` lines"),
+    (r"Input should be ", "must be "),
+    (r"Input should ", "must "),
+    (r"(Tuple|List) should have ", "must have "),
+    (r"Unable to parse input string as an integer, exceeded maximum size", "must be a smaller number"),
+)
+
+
+def plain(message: str) -> str:
+    """The message without the library's grammar: "must be a whole number"."""
+    for pattern, words in _PLAIN:
+        message, found = re.subn(pattern, words, message, count=1)
+        if found:
+            break
+    return message
