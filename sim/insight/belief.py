@@ -29,6 +29,8 @@ def _general(why: str) -> str:
         return "too few requests for a p99"
     if "lies outside the profile's measured range" in why:
         return "part of its busy time lies outside the profile's measured range"
+    if why.startswith("step times are not measured (datasheet "):
+        return "step times are not measured but computed from datasheets"
     return why
 
 

@@ -28,9 +28,13 @@ def print_capacities(found: Sequence[Capacity], console: Console) -> None:
         ]
         table.add_row(one.variant, *cells, one.binding or "-")
     console.print(table)
+    about: dict[str, list[str]] = {}
     for one in found:
         for note in one.notes:
-            console.print(Text(f"note: {one.variant}: {note}", style="yellow"))
+            about.setdefault(note, []).append(one.variant)
+    for note, variants in about.items():
+        whose = "" if len(variants) == len(found) else f"{', '.join(variants)}: "
+        console.print(Text(f"note: {whose}{note}", style="yellow"))
 
 
 def capacities_json(found: Sequence[Capacity]) -> str:

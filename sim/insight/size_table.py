@@ -15,7 +15,7 @@ from sim.report.save import summary_json
 from sim.report.words import count, milliseconds, number, percent
 
 _COLUMNS = (
-    "GPU", "TP", "replicas", "GPUs", "$/h", "meet the SLO", "TTFT p99", "TPOT p99", "busy", "one size smaller",
+    "GPU", "TP", "replicas", "GPUs", "$/h", "meet the SLO", "TTFT p99", "TPOT p99", "busy", "why not fewer",
 )  # fmt: skip
 
 
@@ -23,7 +23,7 @@ def print_sizes(found: Sequence[Size], console: Console) -> None:
     """One row per kind of replica, the cheapest first."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for name in _COLUMNS:
-        table.add_column(name, justify="left" if name in ("GPU", "one size smaller") else "right")
+        table.add_column(name, justify="left" if name in ("GPU", "why not fewer") else "right")
     for place, one in enumerate(found):
         style = "bold green" if place == 0 and one.carries else "" if one.carries else "dim"
         table.add_row(*(Text(cell, style=style) for cell in _cells(one)))

@@ -319,7 +319,7 @@ def _refusal(split: MemorySplit, longest: int, mends: list[str]) -> str:
             f"one request of max_model_len {longest} tokens does not fit the KV cache of "
             f"{split.longest_request_tokens} tokens that {split.model} in {split.weight_dtype} leaves on {where}"
         )
-    return f"{what}; {' or '.join(mends)}. Per GPU:\n{split.explain()}"
+    return f"{what}; {' or '.join(mends)}.\nPer GPU:\n{split.explain()}"
 
 
 def _gib(amount: float) -> str:

@@ -19,5 +19,7 @@ def test_each_doubt_is_told_once_and_the_gravest_first() -> None:
     assert "believe with care (b): saturated: so" in told
     assert f"believe with care: {sheet}" in told
     assert doubts({"a": run("yes")}) == []
+    sheets = {gpu: run("with care", f"step times are not measured (datasheet {gpu}, 2026-11-24)") for gpu in "abc"}
+    assert len(doubts(sheets)) == 1
     many = {str(i): run("with care", "x") for i in range(6)}
     assert doubts({**many, "z": run("yes")}) == ["believe with care (0, 1, 2 and 3 more): x"]

@@ -66,7 +66,45 @@ def test_a_kind_that_cannot_be_run_is_said() -> None:
 def test_too_small_a_budget_is_said() -> None:
     (found,) = sim.size(PROMPTS, most_gpus=2, jobs=1)
     assert not found.carries
-    assert found.why.startswith("2 replicas: slo_attainment")
+    assert found.why.startswith("2 GPUs (--most-gpus 2) are not enough: slo_attainment >= 0.99 (")
+    (found,) = sim.size({**PROMPTS, "cluster": {"gpu": "h100-sxm", "tensor_parallel": 4}}, most_gpus=2, jobs=1)
+    assert found.why == "one replica is 4 GPUs, more than --most-gpus 2"
+
+
+def test_what_one_request_alone_misses_is_not_blamed_on_too_few() -> None:
+    """A prompt takes 0.1 s, so that no number of replicas meets a TTFT of 90 ms; one GPU more would be no help."""
+    (found,) = sim.size({**PROMPTS, "slo": {"ttft": "90ms"}}, jobs=1)
+    assert not found.carries and found.why == "even one request alone misses ttft <= 90 ms"
+    (found,) = sim.size({**PROMPTS, "slo": {}}, limits=["p50_ttft_ms <= 50"], jobs=1)
+    assert found.why == "even served alone, requests break p50_ttft_ms <= 50 (100)"
+
+
+def test_the_own_gpu_is_looked_at_to_the_end_and_all_if_asked() -> None:
+    """A step takes as long on every GPU, so three or four of each are enough; the L4 is the cheapest."""
+    scenario = {**PROMPTS, "cluster": {**PROMPTS["cluster"], "gpu": "b200"}}
+    scenario["workload"] = {**PROMPTS["workload"], "requests": 300}
+    found = {one.gpu: one for one in sim.size(scenario, gpus=["l4", "b200", "mi300x"], most_gpus=8, jobs=1)}
+    assert found["b200"].replicas == found["l4"].replicas > 0
+    everything = sim.size(scenario, gpus=["l4", "b200", "h200-sxm"], most_gpus=8, finish_all=True, jobs=1)
+    assert all(one.replicas == found["l4"].replicas for one in everything)
+
+
+def test_prices_of_the_user() -> None:
+    scenario = {**PROMPTS, "workload": {**PROMPTS["workload"], "requests": 300}}
+    found = sim.size(scenario, gpus=["l4", "b200"], prices={"b200": 0.01, "l4": 5}, jobs=1)
+    assert [one.gpu for one in found] == ["b200", "l4"]
+    assert found[0].usd_per_hour == pytest.approx(0.01 * found[0].gpus)
+
+
+def test_a_context_length_that_leaves_small_gpus_out_is_said_with_its_mend() -> None:
+    """Llama 3.1 sees 131,072 tokens, whose KV cache an L4 has no room for; these requests have 101."""
+    engine = {name: value for name, value in PROMPTS["engine"].items() if name != "max_model_len"}
+    scenario = {**PROMPTS, "engine": engine, "workload": {**PROMPTS["workload"], "requests": 100}}
+    found = {one.gpu: one for one in sim.size(scenario, gpus=["l4", "h100-sxm"], jobs=1)}
+    assert found["l4"].why.endswith("the longest request has 101: --set engine.max_model_len=101")
+    assert "\n" not in found["l4"].why and "Per GPU" not in found["l4"].why
+    (mended,) = sim.size(scenario, gpus=["l4"], overrides=["engine.max_model_len=101"], jobs=1)
+    assert mended.carries
 
 
 def test_pools_are_sized_one_after_another() -> None:
@@ -88,6 +126,8 @@ def test_pools_are_sized_one_after_another() -> None:
         ({**PROMPTS, "slo": {}}, {}, "nothing says what must be met"),
         (PROMPTS, {"attainment": 0}, "--attainment"),
         (PROMPTS, {"most_gpus": 0}, "at least 1"),
+        (PROMPTS, {"prices": {"h100": 2}}, "did you mean 'h100-sxm'"),
+        (PROMPTS, {"prices": {"h100-sxm": -1}}, "0 or more"),
         (PROMPTS, {"limits": ["fast"]}, "is not like"),
         (PROMPTS, {"limits": ["nonsense <= 1"]}, "no figure 'nonsense'"),
     ],

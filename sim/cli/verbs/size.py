@@ -9,6 +9,7 @@ from sim.cli.app import app
 from sim.cli.options import Format, FromVllmArgs, Jobs, Scenario, Set, Slo, changes
 from sim.cli.progress import Progress
 from sim.cli.terminal import console
+from sim.errors import ScenarioError
 
 
 @app.command()
@@ -25,6 +26,13 @@ def size(
     limit: Annotated[
         list[str], typer.Option(metavar="LIMIT", help="A further limit: 'p99_itl_ms <= 200'; may be repeated.")
     ] = [],  # noqa: B006
+    price: Annotated[
+        list[str],
+        typer.Option(metavar="GPU=USD", help="What one GPU costs for an hour: a100-80g=1.2; repeatable."),
+    ] = [],  # noqa: B006
+    every: Annotated[
+        bool, typer.Option("--all", help="Look on where more GPUs are dearer than another kind that is enough.")
+    ] = False,
     most_gpus: Annotated[int, typer.Option(help="Look no further than so many GPUs.")] = 64,
     seeds: Annotated[int, typer.Option(help="Judge every size by the mean over so many seeds.")] = 1,
     set_: Set = [],  # noqa: B006
@@ -37,6 +45,7 @@ def size(
     \b
     servecast size my.yaml --gpu h100-sxm --gpu l4
     servecast size my.yaml --gpu all --tensor-parallel 1 --tensor-parallel 2
+    servecast size my.yaml --gpu h100-sxm --gpu a100-80g --price a100-80g=1.2 --all
     """
     from sim import hardware
     from sim.insight.sizing import size as find
@@ -46,7 +55,8 @@ def size(
     with Progress("rounds", shown=sys.stderr.isatty()) as progress:
         found = find(
             scenario, gpus=kinds, tensor_parallel=tensor_parallel, most_gpus=most_gpus, attainment=attainment,
-            limits=limit, seeds=seeds, overrides=overrides, jobs=jobs, progress=progress.update,
+            limits=limit, prices=_prices(price), finish_all=every, seeds=seeds, overrides=overrides, jobs=jobs,
+            progress=progress.update,
         )  # fmt: skip
     if format == "json":
         from sim.insight.size_table import sizes_json
@@ -56,3 +66,14 @@ def size(
     from sim.insight.size_table import print_sizes
 
     print_sizes(found, console(least=130))
+
+
+def _prices(given: list[str]) -> dict[str, float]:
+    prices = {}
+    for text in given:
+        gpu, _, usd = text.partition("=")
+        try:
+            prices[gpu] = float(usd)
+        except ValueError:
+            raise ScenarioError(f"--price {text!r} is not like 'a100-80g=1.2': a GPU, and US dollars an hour") from None
+    return prices
