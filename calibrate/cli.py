@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from calibrate.importers.sources import names
+from sim.cli.asked import keep_question
 from sim.cli.terminal import say_written
 from sim.errors import ServecastError, StoppedError
 
@@ -250,6 +251,7 @@ def validate(
     say = (lambda text: None) if quiet else (lambda text: print(text, file=sys.stderr, flush=True))
     validation = run_validation(settings, say)
     save(validation, folder)
+    keep_question(folder)
     if quiet:
         return
     if format == "json":

@@ -1,9 +1,9 @@
-"""Results as the exports take them: from a folder that a verb wrote, or from objects in memory."""
+"""Runs as the exports take them: from a folder that `servecast run` wrote, or from an object in memory."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from sim.errors import ServecastError
-from sim.report.folder import MARKS, keeps_runs
+from sim.report.folder import MARKS
 from sim.report.save import TABLES
 
 if TYPE_CHECKING:
@@ -31,71 +31,30 @@ class SavedRun:
     scenario: str
 
 
-@dataclass(frozen=True)
-class SavedComparison:
-    """`comparison.json`."""
+def open_run(
+    source: str, overrides: Iterable[str] = (), progress: Callable[[int, int], None] | None = None
+) -> SavedRun:
+    """The run in a folder; anything else is a scenario, which is run with the overrides.
 
-    name: str
-    summary: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class SavedDiagnosis:
-    """`diagnosis.json`, and the scenario with the best fixes as YAML."""
-
-    name: str
-    summary: Mapping[str, Any]
-    fixed: str
-
-
-@dataclass(frozen=True)
-class SavedSweep:
-    """`sweep.csv`: one row per point, first the keys that vary, then the metrics."""
-
-    name: str
-    table: pd.DataFrame
-
-
-Saved = SavedRun | SavedComparison | SavedDiagnosis | SavedSweep
-
-
-def open_result(
-    source: str,
-    overrides: Iterable[str] = (),
-    progress: Callable[[int, int], None] | None = None,
-    verbs: Sequence[str] = ("run", "compare", "diagnose", "sweep"),
-) -> list[Saved]:
-    """What a folder of results of these verbs holds; anything else is a scenario, which is run with the overrides.
-
-    Raises ServecastError for a folder without such results, and whatever `run` raises.
+    Raises ServecastError for a folder without a run, and whatever `run` raises.
     """
     folder = Path(source)
     if not folder.is_dir():
         from sim.run import run
 
-        return [saved_run(run(source, overrides=overrides, progress=progress))]
-    if overrides := list(overrides):
-        raise ServecastError(f"{folder} has been run already: --set {overrides[0]} is only for a scenario")
-    found = [verb for verb in verbs if (folder / MARKS[verb]).is_file()]
-    if not found and "sweep" in verbs and keeps_runs(folder):
+        return saved_run(run(source, overrides=overrides, progress=progress))
+    refuse_overrides(folder, overrides)
+    if not (folder / MARKS["run"]).is_file():
         raise ServecastError(
-            f"the sweep in {folder} is not finished; the same `servecast sweep ... --out {folder}` goes on from there"
+            f"{folder} holds {what_is_held(folder)}; give a folder written by `servecast run --out`, or a scenario"
         )
-    if not found:
-        other = next((verb for verb, mark in MARKS.items() if (folder / mark).is_file()), None)
-        held = f"the result of `servecast {other}`" if other else "no results"
-        writers = ", ".join(f"`servecast {verb} --out`" for verb in verbs)
-        raise ServecastError(f"{folder} holds {held}; give a folder written by {writers}, or a scenario")
-    return [_READERS[verb](folder) for verb in found]
+    return read_run(folder)
 
 
-def open_run(
-    source: str, overrides: Iterable[str] = (), progress: Callable[[int, int], None] | None = None
-) -> SavedRun:
-    """The one run in a folder, or of a scenario that is run now. Raises ServecastError where there is none."""
-    (saved,) = open_result(source, overrides, progress, ("run",))
-    assert isinstance(saved, SavedRun)
-    return saved
+def what_is_held(folder: Path) -> str:
+    """Whose result a folder holds, in words."""
+    verb = next((verb for verb, mark in MARKS.items() if (folder / mark).is_file()), None)
+    return f"the result of `servecast {verb}`" if verb else "no results"
 
 
 def saved_run(result: Result) -> SavedRun:
@@ -105,6 +64,17 @@ def saved_run(result: Result) -> SavedRun:
     return SavedRun(name=result.scenario.name, summary=result.summary, scenario=scenario, **tables)
 
 
+def read_run(folder: Path) -> SavedRun:
+    """The run in a folder. Raises ServecastError if it is not whole."""
+    summary = read_json(folder / MARKS["run"], ("name", "requests", "gpu_time", "validity", "made_with"))
+    try:
+        tables = {name: pd.read_parquet(folder / f"{name}.parquet") for name in TABLES}
+        scenario = (folder / "scenario.resolved.yaml").read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise unreadable(folder, "run", error) from error
+    return SavedRun(name=called(summary["name"], folder), summary=summary, scenario=scenario, **tables)
+
+
 def began_on(requests: pd.DataFrame) -> pd.Series[Any]:
     """The replica that computed each request's prompt: another than `replica` where the KV was handed over."""
     if "prefill_replica" not in requests:
@@ -112,59 +82,33 @@ def began_on(requests: pd.DataFrame) -> pd.Series[Any]:
     return requests["prefill_replica"].where(requests["prefill_replica"] >= 0, requests["replica"])
 
 
-def _run(folder: Path) -> SavedRun:
-    summary = _json(folder / "summary.json")
-    try:
-        tables = {name: pd.read_parquet(folder / f"{name}.parquet") for name in TABLES}
-        scenario = (folder / "scenario.resolved.yaml").read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise _unreadable(folder, "run", error) from error
-    return SavedRun(name=_called(summary, folder), summary=summary, scenario=scenario, **tables)
-
-
-def _comparison(folder: Path) -> SavedComparison:
-    summary = _json(folder / "comparison.json")
-    return SavedComparison(_called(summary, folder), summary)
-
-
-def _diagnosis(folder: Path) -> SavedDiagnosis:
-    summary = _json(folder / "diagnosis.json")
-    fixed = folder / "fixed.yaml"
-    return SavedDiagnosis(
-        _called(summary, folder), summary, fixed.read_text(encoding="utf-8") if fixed.is_file() else ""
-    )
-
-
-def _sweep(folder: Path) -> SavedSweep:
-    try:
-        return SavedSweep(folder.resolve().name, pd.read_csv(folder / "sweep.csv"))
-    except (OSError, ValueError) as error:
-        raise _unreadable(folder, "sweep", error) from error
-
-
-_READERS: dict[str, Callable[[Path], Saved]] = {
-    "run": _run,
-    "compare": _comparison,
-    "diagnose": _diagnosis,
-    "sweep": _sweep,
-}
-
-
-def _called(summary: Mapping[str, Any], folder: Path) -> str:
+def called(name: str, folder: Path) -> str:
     """The scenario's name, and the folder's where it is another: one scenario may have been run into several."""
-    name, place = summary["name"], folder.resolve().name
+    place = folder.resolve().name
     return name if name == place else f"{name} [{place}]"
 
 
-def _json(path: Path) -> dict[str, Any]:
+def read_json(path: Path, fields: Iterable[str] = ("name",)) -> dict[str, Any]:
+    """An object in a file that must have these fields. Raises ServecastError, with the mend, if it cannot be read."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ServecastError(f"cannot read {path}: {error}; run again with --out") from error
-    if not isinstance(found, dict) or "name" not in found:
+    if not isinstance(found, dict):
         raise ServecastError(f"{path} is not what servecast writes; run again with --out")
+    if missing := [name for name in fields if name not in found]:
+        raise ServecastError(
+            f"{path} has no {missing[0]!r}: it is not what this version of servecast writes; run again with --out"
+        )
     return found
 
 
-def _unreadable(folder: Path, verb: str, error: Exception) -> ServecastError:
+def refuse_overrides(folder: Path, overrides: Iterable[str]) -> None:
+    """Raise ServecastError if there are changes to what has been run already."""
+    if overrides := list(overrides):
+        raise ServecastError(f"{folder} has been run already: --set {overrides[0]} is only for a scenario")
+
+
+def unreadable(folder: Path, verb: str, error: Exception) -> ServecastError:
+    """What to say of a folder whose files are broken or not all there."""
     return ServecastError(f"cannot read the results in {folder}: {error}; run `servecast {verb}` again with --out")

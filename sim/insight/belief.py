@@ -13,15 +13,15 @@ def doubts(summaries: Mapping[str, Mapping[str, Any]]) -> list[str]:
     for name, summary in summaries.items():
         found = summary["validity"]
         for why in found["why"]:
-            reason = _general(why)
+            reason = general(why)
             about.setdefault(reason, []).append(name)
             if found["believe"] == "no":
                 graver.add(reason)
     ordered = sorted(about, key=lambda reason: reason not in graver)
-    return [f"believe with care{_of(about[reason], len(summaries))}: {reason}" for reason in ordered]
+    return [f"believe with care{of_runs(about[reason], len(summaries))}: {reason}" for reason in ordered]
 
 
-def _general(why: str) -> str:
+def general(why: str) -> str:
     """A reason without the figures that differ from run to run."""
     if "is that of few bursts" in why:
         return "its p99 is that of few bursts; simulate longer"
@@ -34,7 +34,8 @@ def _general(why: str) -> str:
     return why
 
 
-def _of(names: list[str], all_of_them: int) -> str:
+def of_runs(names: list[str], all_of_them: int) -> str:
+    """Which runs a reason is about, in brackets; nothing if all."""
     if len(names) == all_of_them:
         return ""
     shown = ", ".join(names[:_MOST_NAMES])

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from html import escape
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
+from sim.insight.belief import general, of_runs
 from sim.insight.comparison import METRICS, Comparison
-from sim.insight.comparison_table import best, written
+from sim.insight.comparison_table import SMALL, best, written
 from sim.insight.comparison_table import claims as claimed
 from sim.insight.difference import Difference
 from sim.report import markup
-from sim.report.words import milliseconds, number, percent, plural
+from sim.report.words import changed, milliseconds, number, percent, plural
 
 if TYPE_CHECKING:
     from sim.insight.sweeps import Sweep
@@ -37,7 +39,9 @@ def comparison_card(comparison: Comparison) -> str:
 
 def diagnosis_card(told: Mapping[str, Any]) -> str:
     """What notebooks show of a diagnosis (`Diagnosis.summary()`)."""
-    return markup.card(f"<p><b>{escape(told['name'])}</b></p>", *diagnosis_parts(told))
+    head = f"<p><b>{escape(told['name'])}</b> {escape(diagnosis_headline(told))}</p>"
+    about = markup.paragraph(f"step times: {told['provenance']}; {told['runs']} runs", "faint")
+    return markup.card(head, about, *diagnosis_parts(told))
 
 
 def sweep_card(sweep: Sweep) -> str:
@@ -48,33 +52,75 @@ def sweep_card(sweep: Sweep) -> str:
     return markup.card(head, points_table(list(sweep.keys), rows))
 
 
-def metrics_table(metrics: Mapping[str, Metrics], saturated: Mapping[str, bool]) -> str:
-    """One row per variant, one column per metric that any of them has; the best of each column is marked."""
+def metrics_table(
+    metrics: Mapping[str, Metrics],
+    saturated: Mapping[str, bool],
+    *,
+    slo: Mapping[str, Mapping[str, float | None] | None] | None = None,
+    ties: Collection[tuple[str, str]] = (),
+) -> str:
+    """One column per variant, one row per metric that any of them has; the best of each row is marked.
+
+    Below each value is its difference from the first variant's, coloured where it is better or worse by a per cent or
+    more and not among the `ties`, (variant, metric). With `slo`, targets in ms by variant, what misses one is marked.
+    """
     shown = [name for name in METRICS if any(values[name] == values[name] for values in metrics.values())]
-    top = {name: best(name, [values[name] for values in metrics.values()]) for name in shown}
-    rows: list[list[markup.Cell]] = [
-        [
-            f"{variant} (saturated)" if saturated[variant] else variant,
-            *((written(name, values[name]), "best" if values[name] == top[name] else "") for name in shown),
-        ]
-        for variant, values in metrics.items()
-    ]
-    return markup.table(("", *(METRICS[name].label for name in shown)), rows)
+    first = next(iter(metrics), "")
+    rows: list[list[markup.Cell]] = []
+    for name in shown:
+        top = best(name, [values[name] for values in metrics.values()])
+        cells: list[markup.Cell] = []
+        for variant, values in metrics.items():
+            style, beside = _against(name, values[name], metrics[first][name], (variant, name) in ties)
+            target = ((slo or {}).get(variant) or {}).get(name.partition("_")[2])
+            missed = target is not None and name.startswith("p99_") and values[name] > target
+            first_rank = values[name] == top and (variant, name) not in ties
+            styles = (style, "best" if first_rank else "", "miss" if missed else "")
+            said = (beside if variant != first else "", "over the SLO" if missed else "")
+            cells.append((written(name, values[name]), " ".join(filter(None, styles)), ", ".join(filter(None, said))))
+        rows.append([METRICS[name].label, *cells])
+    headers = [f"{variant} (saturated)" if saturated[variant] else variant for variant in metrics]
+    return markup.table(("", *headers), rows, caption="")
 
 
-def beliefs(variants: Mapping[str, Mapping[str, Any]]) -> str:
-    """The validity box of several runs: the worst verdict, and which of them say what."""
+def _against(metric: str, value: float, first: float, tie: bool) -> tuple[str, str]:
+    """How a value differs from the first variant's: a CSS class, and words."""
+    if not (isfinite(value) and isfinite(first)) or not first:
+        return "", ""
+    change = value / first - 1
+    if tie:
+        return "", f"{changed(change)}, a tie"
+    more = METRICS[metric].more_is_better
+    if more is None or abs(change) < SMALL:
+        return "", changed(change)
+    return "better" if (change > 0) == more else "worse", changed(change)
+
+
+def ties(told: Mapping[str, Any]) -> set[tuple[str, str]]:
+    """The differences of a comparison (`Comparison.summary()`) that cannot be claimed: (variant, metric)."""
+    found = (Difference(**one) for one in told["differences"])
+    return {(one.variant, one.metric) for one in found if one.low is not None and not one.sure}
+
+
+def worst_belief(variants: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
+    """The worst verdict of several runs, and which of them say what, as one run's summary says it."""
     known = {name: variant["validity"] for name, variant in variants.items() if variant.get("validity")}
     if not known:
-        return ""
+        return None
     worst = next(word for word in ("no", "with care", "yes") if word in {found["believe"] for found in known.values()})
     why: dict[str, list[str]] = {}
     for name, found in known.items():
         for reason in found["why"]:
-            why.setdefault(reason, []).append(name)
-    told = [reason if len(names) == len(known) else f"{', '.join(names)}: {reason}" for reason, names in why.items()]
+            why.setdefault(general(reason), []).append(name)
+    told = [reason + of_runs(names, len(known)) for reason, names in why.items()]
     least = min(found["finished_requests"] for found in known.values())
-    return markup.validity_box({"believe": worst, "why": told, "finished_requests": least})
+    return {"believe": worst, "why": told, "finished_requests": least}
+
+
+def beliefs(variants: Mapping[str, Mapping[str, Any]]) -> str:
+    """The validity box of several runs."""
+    found = worst_belief(variants)
+    return markup.validity_box(found) if found else ""
 
 
 def claims(told: Mapping[str, Any]) -> str:
@@ -89,22 +135,28 @@ def claims(told: Mapping[str, Any]) -> str:
     )
 
 
-def diagnosis_parts(told: Mapping[str, Any], between: str = "") -> list[str]:
-    """What holds it back, `between`, every fix with its score, and the best together."""
+def diagnosis_headline(told: Mapping[str, Any]) -> str:
+    """What binds, and what the best fixes come to, in a sentence."""
     today, together = told["today"], told["together"]
     headline = (
         f"{number(today['goodput'])} of {number(told['offered_per_s'])} requests/s are good "
         f"({percent(today['attainment'])})"
     )
+    if binding := [one["bottleneck"] for one in told["bottlenecks"] if one["binds"]]:
+        headline += f"; what holds it back: {', '.join(binding)}"
     if together["fixes"]:
         headline += f"; with the best fixes together {number(together['score']['goodput'])}"
+    return f"{headline}."
+
+
+def diagnosis_parts(told: Mapping[str, Any], between: str = "") -> list[str]:
+    """What holds it back, `between`, every fix with its score, and the best together."""
+    today, together = told["today"], told["together"]
     binding = [one for one in told["bottlenecks"] if one["binds"]]
     others = [one["bottleneck"] for one in told["bottlenecks"] if not one["binds"]]
     fixes: list[list[str]] = [[fix["lines"], fix["against"], *_score(fix)] for fix in told["fixes"][:_MOST_FIXES]]
     lines = "\n".join(fix["lines"] for fix in together["fixes"])
     return [
-        markup.paragraph(headline),
-        markup.paragraph(f"step times: {told['provenance']}; {told['runs']} runs", "faint"),
         "<h3>What holds it back</h3>",
         markup.bullets(map(_binding, binding)) or markup.paragraph("Nothing: no bottleneck, taken away, gains 2%."),
         markup.paragraph(f"not: {', '.join(others)}", "faint") if others else "",

@@ -76,6 +76,8 @@ class Comparison:
     """The same runs with step times that are wrong, as the profiles' may be; empty where that was not asked."""
     identical: Mapping[str, str] = field(default_factory=dict)
     """Variants that come to the same configuration as one before them, and which."""
+    quantiles: Mapping[str, Mapping[str, list[float]]] = field(default_factory=dict)
+    """Latencies as curves, by variant, of the first seed (see sim.metrics.latency.latency_quantiles)."""
 
     def _repr_html_(self) -> str:
         """What notebooks show."""
@@ -131,6 +133,8 @@ class Comparison:
                     "gpu_time": self.gpu_time(variant),
                     "validity": self.summaries[variant, self.seeds[0]]["validity"],
                     "warnings": self.summaries[variant, self.seeds[0]]["warnings"],
+                    "slo": self.summaries[variant, self.seeds[0]]["slo"],
+                    "quantiles_ms": self.quantiles.get(variant, {}),
                 }
                 for variant in self.variants
             },
@@ -138,6 +142,7 @@ class Comparison:
             "identical": dict(self.identical),
             "failed": dict(self.failed),
             "notes": list(self.notes),
+            "made_with": self.summaries[self.variants[0], self.seeds[0]]["made_with"],
         }
 
     def plot(self, path: str | Path | None = None) -> Figure:
@@ -248,6 +253,7 @@ def compare(
             if outcome.summary is not None
         },
         identical=alike({name: named[name] for name in ran}),
+        quantiles={name: outcomes[name, 0].quantiles for name in ran},
     )
 
 

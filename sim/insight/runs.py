@@ -3,13 +3,14 @@
 import logging
 import signal
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
 from sim.errors import ServecastError, at_least_one
+from sim.metrics.latency import latency_quantiles
 from sim.run import run
 from sim.scenario import Scenario
 
@@ -28,6 +29,8 @@ class Outcome:
     summary: dict[str, Any] | None
     requests: str = ""
     error: str = ""
+    quantiles: Mapping[str, list[float]] = field(default_factory=dict)
+    """Its latencies as curves (see sim.metrics.latency.latency_quantiles)."""
 
 
 def run_all(
@@ -136,4 +139,5 @@ def _outcome(written: dict[str, Any]) -> Outcome:
         result = run(written)
     except ServecastError as error:
         return Outcome(None, error=str(error))
-    return Outcome(result.summary, result.summary["made_with"]["requests_sha256"])
+    quantiles = latency_quantiles(result.record.requests)
+    return Outcome(result.summary, result.summary["made_with"]["requests_sha256"], quantiles=quantiles)

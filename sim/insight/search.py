@@ -44,6 +44,8 @@ class Capacity:
     usd_per_hour: float | None
     trials: tuple[Trial, ...]
     notes: tuple[str, ...] = ()
+    summary: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """That of the run at that rate, with the first seed; empty where no rate passed."""
 
     @property
     def per_gpu(self) -> float:
@@ -68,6 +70,8 @@ class _Search:
     trials: list[Trial] = field(default_factory=list)
     doubts: list[str] = field(default_factory=list)
     """About the last passing run."""
+    summary: Mapping[str, Any] = field(default_factory=dict)
+    """Of that run."""
     lifetimes: float = inf
     """Mean lifetimes, of requests or of sessions whose turns wait, that the last passing run lasted."""
 
@@ -165,6 +169,7 @@ def _judge(
     else:
         search.passed = max(search.passed, value)
         search.doubts = doubts({"": summaries[0]})
+        search.summary = summaries[0]
         workload, held = search.scenario.workload, summaries[0]["sessions"]
         waits = workload.multi_turn is not None or getattr(workload.trace, "wait", False)
         lives_ms = held["mean_session_ms"] if waits and held else summaries[0]["mean_e2el_ms"]
@@ -195,4 +200,5 @@ def _answer(variant: str, search: _Search) -> Capacity:
         usd_per_hour=cluster.usd_per_hour,
         trials=tuple(sorted(search.trials)),
         notes=(*notes, *search.doubts),
+        summary=search.summary,
     )

@@ -1,7 +1,9 @@
 """Sizes on the terminal and as JSON."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
+from typing import Any
 
 from rich import box
 from rich.console import Console
@@ -9,8 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from sim.insight.belief import doubts
+from sim.insight.capacity_table import saved_summary
 from sim.insight.sizing import Size
 from sim.metrics.numbers import json_ready
+from sim.report.folder import whole
 from sim.report.save import summary_json
 from sim.report.words import count, milliseconds, number, percent
 
@@ -37,8 +41,21 @@ def print_sizes(found: Sequence[Size], console: Console) -> None:
 
 def sizes_json(found: Sequence[Size]) -> str:
     """Everything but the runs' summaries."""
-    plain = [{name: value for name, value in asdict(one).items() if name != "summary"} for one in found]
-    return summary_json(json_ready({"sizes": plain}))
+    return summary_json(json_ready({"sizes": [_plain(one) for one in found]}))
+
+
+def save_sizes(found: Sequence[Size], folder: Path, *, name: str, attainment: float, limits: Sequence[str]) -> None:
+    """Write size.json into `folder`, whole or not at all: what `size` found of the scenario `name`."""
+    sizes = [{**_plain(one), **saved_summary(one.summary)} for one in found]
+    made_with: Mapping[str, Any] = next((one.summary["made_with"] for one in found if one.summary), {})
+    told = {"name": name, "attainment": attainment, "limits": list(limits), "sizes": sizes}
+    with whole(folder, "size") as draft:
+        text = summary_json(json_ready(told | {"made_with": made_with}))
+        (draft / "size.json").write_text(text, encoding="utf-8")
+
+
+def _plain(one: Size) -> dict[str, Any]:
+    return {name: value for name, value in asdict(one).items() if name != "summary"}
 
 
 def _cells(one: Size) -> list[str]:

@@ -27,16 +27,37 @@ _TOLERANCE = 1e-9
 def gpu_time(steps: Columns, context: RunContext, lives: Columns | None = None) -> dict[str, float]:
     """GPU-seconds per bucket of BUCKETS, over all GPUs as long as they were held.
 
-    A row of the steps table lasts end_s - start_s; its host, communication and padding time are
-    given per step. What is left is GPU work, split among prefill, decode, recomputed and padding tokens in
-    proportion to the tokens computed (a mixed step runs its linear layers once over all of them).
-    A bubble may be negative in a row, as a batch begins before the one before it has returned; their sum is not.
     Time outside the rows is starved, but for the window before a row. `lives` are those of the replicas to look at,
     when it is not all of them. Raises InvariantError citing
     INV-4 if rows overlap, a row's parts exceed it, or the buckets do not add up to the time that GPUs were held.
     """
     known = len(context.replicas["gpus"])
     _refuse(steps["replica"] >= known, steps, f"rows of a replica beyond the {known} that there are")
+    gpus = of_replica(context.replicas, "gpus", steps)
+    window = exact_sum(steps["window_s"] * gpus)
+    lives = context.lives if lives is None else lives
+    held = held_s(lives, of_replica(context.replicas, "gpus", lives))
+    waiting = _waiting(lives, context)
+    seconds = {name: sum(exact_sum(part * gpus) for part in parts) for name, parts in row_parts(steps).items()}
+    seconds["transfer"] += waiting
+    seconds |= {
+        "window": window,
+        "starved": exact_sum(_idle(steps, lives, context)) - window - waiting,
+        **{state: exact_sum(held[lives["state"] == LIFE.index(state)]) for state in ("loading", "down")},
+    }
+    check_gpu_time(seconds, exact_sum(held))
+    return seconds
+
+
+def row_parts(steps: Columns) -> dict[str, tuple[Floats, ...]]:
+    """Seconds of each row by bucket, for the buckets that lie within rows: each the sum of its columns.
+
+    A row of the steps table lasts end_s - start_s; its host, communication and padding time are
+    given per step. What is left is GPU work, split among prefill, decode, recomputed and padding tokens in
+    proportion to the tokens computed (a mixed step runs its linear layers once over all of them).
+    A bubble may be negative in a row, as a batch begins before the one before it has returned; their sum is not.
+    Raises InvariantError citing INV-4 if a row's parts exceed it.
+    """
     duration = steps["end_s"] - steps["start_s"]
     count = steps["steps"]
     host, comm, padding = (steps[name] * count for name in ("host_s", "comm_s", "padding_s"))
@@ -50,26 +71,16 @@ def gpu_time(steps: Columns, context: RunContext, lives: Columns | None = None) 
     again = steps["recomputed_tokens"]
     _refuse(again > prefilled + decoded, steps, "more tokens recomputed than computed")
     again_decoding = np.maximum(again - prefilled, 0)  # the last of them may be alone in a decode-like chunk
-    gpus = of_replica(context.replicas, "gpus", steps)
-    window = exact_sum(steps["window_s"] * gpus)
-    lives = context.lives if lives is None else lives
-    held = held_s(lives, of_replica(context.replicas, "gpus", lives))
-    waiting = _waiting(lives, context)
-    seconds = {
-        "prefill": exact_sum(per_token * (prefilled - again + again_decoding) * gpus),
-        "decode": exact_sum(per_token * (decoded - again_decoding) * gpus),
-        "recomputed": exact_sum(per_token * again * gpus),
-        "padding": exact_sum(padding * gpus) + exact_sum(per_token * (steps["padding_tokens"] * count) * gpus),
-        "communication": exact_sum(comm * gpus),
-        "host": exact_sum(host * gpus),
-        "transfer": exact_sum(transfer * gpus) + waiting,
-        "bubble": exact_sum(bubble * gpus),
-        "window": window,
-        "starved": exact_sum(_idle(steps, lives, context)) - window - waiting,
-        **{state: exact_sum(held[lives["state"] == LIFE.index(state)]) for state in ("loading", "down")},
+    return {
+        "prefill": (per_token * (prefilled - again + again_decoding),),
+        "decode": (per_token * (decoded - again_decoding),),
+        "recomputed": (per_token * again,),
+        "padding": (padding, per_token * (steps["padding_tokens"] * count)),
+        "communication": (comm,),
+        "host": (host,),
+        "transfer": (transfer,),
+        "bubble": (bubble,),
     }
-    check_gpu_time(seconds, exact_sum(held))
-    return seconds
 
 
 def check_gpu_time(seconds: dict[str, float], whole: float) -> None:

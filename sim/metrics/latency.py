@@ -46,6 +46,22 @@ def given_up(requests: Columns) -> NDArray[np.bool_]:
     return mask
 
 
+QUANTILES = (*(number / 100 for number in range(100)), 0.995, 0.999, 1.0)
+"""The shares of requests that `latency_quantiles` tells of."""
+
+
+def latency_quantiles(requests: Columns) -> dict[str, list[float]]:
+    """TTFT, TPOT and E2E in ms at each share of QUANTILES (numpy's linear rule); empty where no request has one."""
+    done = completed(requests)
+    columns = latency_columns(requests)
+    found = {}
+    for name, column in (("ttft", "ttft_s"), ("tpot", "tpot_s"), ("e2el", "e2e_s")):
+        values = columns[column][done]
+        values = values[~np.isnan(values)] * 1e3
+        found[name] = np.quantile(values, QUANTILES).tolist() if values.size else []
+    return found
+
+
 def itl_statistics(bins: NDArray[Any], counts: NDArray[Any], requests: Columns) -> dict[str, float]:
     """Mean, median, std and percentiles of the gaps between tokens, pooled over requests, in seconds.
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from sim.metrics.context import Columns, Floats, RunContext
 from sim.metrics.fleet import changes, held_between, of_replica, serving
+from sim.metrics.gpu_time_series import gpu_time_series
 from sim.metrics.series import RowIntegrator, requests_between, system_intervals
 from sim.metrics.utilisation import kv_blocks_mean
 
@@ -27,8 +28,10 @@ def timeline(requests: Columns, steps: Columns, context: RunContext) -> pd.DataF
     with few requests so wide that a bucket has about 3 of them (but at least 20 buckets).
     Rates are amounts in the bucket over its width; queue_depth, running, kv_used_fraction (over all
     replicas, idle ones hold none) and gpu_busy_fraction are time-weighted means, not samples; ttft_p50_s
-    and ttft_p99_s are of the requests that arrive in the bucket, NaN where none does. Where replicas come and go there
-    are further columns, time-weighted means of how many: replicas_held, replicas_serving, replicas_busy.
+    and ttft_p99_s are of the requests that arrive in the bucket, NaN where none does. gpus_prefill, gpus_decode and so
+    on are how many GPUs each bucket of GPU time took on average; they sum to the GPUs that were held. Where replicas
+    come and go there are further columns, time-weighted means of how many: replicas_held, replicas_serving,
+    replicas_busy.
     """
     import pandas as pd
 
@@ -61,6 +64,7 @@ def timeline(requests: Columns, steps: Columns, context: RunContext) -> pd.DataF
             "output_tokens_per_s": rows.counts(steps["sampled"]) / width,
             "gpu_busy_fraction": np.clip(_share(busy, replicas_up), 0.0, 1.0),
             **_ttft_percentiles(requests, edges),
+            **{f"gpus_{name}": spent / width for name, spent in gpu_time_series(steps, context, edges).items()},
             **fleet,
         }
     )

@@ -16,8 +16,18 @@ MARKS = {
     "sweep": "sweep.csv",
     "validate": "validation.png",
     "calibrate validate": "validation_report.md",
+    "capacity": "capacity.json",
+    "size": "size.json",
+    "check": "check.json",
+    "memory": "memory.json",
+    "trace describe": "trace.json",
 }
 """The verbs that write a folder of results, and the file of each that tells whose it is."""
+
+COMMAND = "command.txt"
+"""The file in a folder of results that holds the command which wrote it."""
+SCENARIO = "scenario.yaml"
+"""The file beside it with the scenario that was asked about, its overrides included."""
 
 RUNS = "runs"
 """Where a sweep keeps its runs, so that one that was stopped goes on."""
@@ -78,7 +88,8 @@ def whole(folder: Path, verb: str) -> Iterator[Path]:
         draft.mkdir(parents=True)
         yield draft
         if folder.exists():
-            (folder / mark).unlink(missing_ok=True)
+            for name in (mark, COMMAND, SCENARIO):
+                (folder / name).unlink(missing_ok=True)
             for path in sorted(draft.iterdir(), key=lambda path: (path.name == mark, path.name)):
                 os.replace(path, folder / path.name)
         else:

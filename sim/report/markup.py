@@ -12,8 +12,8 @@ from rich.text import Text
 from sim.report.colours import GPU_TIME
 from sim.report.words import percent
 
-Cell = str | tuple[str, str]
-"""A cell's text, or its text and its CSS class."""
+Cell = str | tuple[str, str] | tuple[str, str, str]
+"""A cell's text; or its text, its CSS class, and what is said small beside it."""
 
 
 @cache
@@ -27,12 +27,20 @@ def card(*parts: str) -> str:
     return f'<div class="servecast"><style>{style()}</style>{"".join(parts)}</div>'
 
 
-def table(headers: Sequence[str], rows: Iterable[Sequence[Cell]], words: int = 1) -> str:
-    """A table that scrolls by itself when it is too wide; its first `words` columns hold words, the others numbers."""
-    head = "".join(f"<th{_class(index, words)}>{escape(text)}</th>" for index, text in enumerate(headers))
+def table(headers: Sequence[str], rows: Iterable[Sequence[Cell]], words: int = 1, *, caption: str = "") -> str:
+    """A table that scrolls by itself when it is too wide; its first `words` columns hold words, the others numbers.
+
+    The first column's cells are headers of their rows.
+    """
+    head = "".join(f'<th scope="col"{_class(index, words)}>{escape(text)}</th>' for index, text in enumerate(headers))
     body = "".join(f"<tr>{''.join(_cell(cell, i, words) for i, cell in enumerate(row))}</tr>" for row in rows)
     start = f"<thead><tr>{head}</tr></thead>" if any(headers) else ""
-    return f'<div class="wide"><table>{start}<tbody>{body}</tbody></table></div>'
+    called = f"<caption>{escape(caption)}</caption>" if caption else ""
+    name = escape(caption or next((text for text in headers if text), "figures"))
+    return (
+        f'<div class="wide" role="region" tabindex="0" aria-label="{name}">'
+        f"<table>{called}{start}<tbody>{body}</tbody></table></div>"
+    )
 
 
 def of_terminal(part: RichTable | Text) -> str:
@@ -75,12 +83,15 @@ def gpu_time_bar(shares: Mapping[str, float | None]) -> str:
         f'<span><i style="background:{GPU_TIME[name]}"></i>{name} {percent(share)}</span>'
         for name, share in parts.items()
     )
-    return f'<div class="bar">{bar}</div><div class="legend">{legend}</div>'
+    told = ", ".join(f"{name} {percent(share)}" for name, share in parts.items())
+    return f'<div class="bar" role="img" aria-label="GPU time: {told}">{bar}</div><div class="legend">{legend}</div>'
 
 
 def _cell(cell: Cell, index: int, words: int) -> str:
-    text, style_class = (cell, "") if isinstance(cell, str) else cell
-    return f"<td{_class(index, words, style_class)}>{escape(text)}</td>"
+    text, style_class, small = (cell, "", "") if isinstance(cell, str) else (*cell, "")[:3]
+    name = 'th scope="row"' if not index and words else "td"
+    told = f"<span>{escape(text)}</span> <small>{escape(small)}</small>" if small else escape(text)
+    return f"<{name}{_class(index, words, style_class)}>{told}</{name.partition(' ')[0]}>"
 
 
 def _class(index: int, words: int, more: str = "") -> str:

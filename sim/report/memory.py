@@ -1,6 +1,8 @@
 """What the memory of a GPU holds, as a bar and as arithmetic."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from rich.console import Group
@@ -8,6 +10,8 @@ from rich.text import Text
 
 from sim.kvcache.capacity import GIB, MemorySplit, activation_bytes
 from sim.models import Model
+from sim.report.folder import whole
+from sim.report.save import summary_json
 
 _BAR_CELLS = 72
 _COLOURS = {"weights": "blue", "adapters": "cyan", "activations": "magenta", "libraries": "yellow", "KV cache": "green"}
@@ -52,12 +56,19 @@ def memory_report(split: MemorySplit, activations: dict[int, int], request_token
     return Group(*title, bar, legend, Text(split.explain()), Text(grow), Text(fit))
 
 
+def save_memory(pools: Mapping[str, Mapping[str, Any]], folder: Path, name: str) -> None:
+    """Write memory.json into `folder`, whole or not at all: `memory_json` of each pool of the scenario `name`."""
+    with whole(folder, "memory") as draft:
+        (draft / "memory.json").write_text(summary_json({"name": name, "pools": dict(pools)}), encoding="utf-8")
+
+
 def memory_json(split: MemorySplit, activations: dict[int, int], request_tokens: float) -> dict[str, Any]:
     """The same for programs."""
     fit = split.requests_that_fit(max(1, round(request_tokens)))
     return {
         **asdict(split),
         "parts_bytes": parts_bytes(split),
+        "explanation": split.explain(),
         "request_tokens": request_tokens,
         "requests_that_fit": fit,
         "activation_bytes_by_max_num_batched_tokens": activations,

@@ -1,6 +1,6 @@
 """A validation on the terminal and as a picture, from its summary and its table of requests."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from rich.text import Text
 
 from sim.metrics.series import requests_between
 from sim.report.colours import BLUE, FAINT, GRID, INK, ORANGE
-from sim.report.words import count, duration, number, tick
+from sim.report.words import count, duration, error, number, tick
 
 Summary = dict[str, Any]
 _STATISTICS = ("mean", "p50", "p90", "p99")
@@ -40,15 +40,20 @@ def validation_report(summary: Summary) -> RenderableType:
     told = f"{count(counts['compared'])} of {count(counts['sent'])} requests compared"
     for name, words in (("failed_in_measured", "failed when measured"), ("rejected_in_simulated", "rejected here")):
         told += f", {count(counts[name])} {words}" if counts[name] else ""
-    parts: list[RenderableType] = [line, Text(told, style="dim"), _table(summary), _verdict(summary)]
-    for stage in summary["stages"] if len(summary["stages"]) > 1 else ():
-        parts += [
-            Text(f"\nstage {stage['stage']}: {count(stage['requests'])} requests"),
-            _table(stage, ("mean", "p99")),
-        ]
-        parts += [_verdict(stage)] if stage["diverged"] else []
+    parts: list[RenderableType] = [line, Text(told, style="dim"), *validation_tables(summary)]
     parts += [Text(f"warning: {warning}", style="yellow") for warning in summary["warnings"]]
     return Group(*parts)
+
+
+def validation_tables(summary: Summary) -> Iterator[Table | Text]:
+    """Measured, simulated and error of every metric, of all requests and of each stage, each with its verdict."""
+    yield _table(summary)
+    yield _verdict(summary)
+    for stage in summary["stages"] if len(summary["stages"]) > 1 else ():
+        yield Text(f"\nstage {stage['stage']}: {count(stage['requests'])} requests")
+        yield _table(stage, ("mean", "p99"))
+        if stage["diverged"]:
+            yield _verdict(stage)
 
 
 def _verdict(summary: Summary) -> Text:
@@ -78,7 +83,8 @@ def _error(value: float | None) -> Text:
     if value is None:
         return Text("-")
     return Text(
-        f"{value * 100:+.1f}%", style="red" if abs(value) > 0.1 else "green" if abs(value) <= 0.05 else "yellow"
+        error(value),
+        style="red" if abs(value) > 0.1 else "green" if abs(value) <= 0.05 else "yellow",
     )
 
 

@@ -70,6 +70,16 @@ def percent(share: float | None) -> str:
     return "<0.1%" if 0 < share < 0.0005 else f"{share * 100:.1f}%"
 
 
+def error(share: float) -> str:
+    """0.0123 -> "+1.2%"; never "-0.0%"."""
+    return f"{round(share * 100, 1) + 0.0:+.1f}%"
+
+
+def changed(share: float) -> str:
+    """0.0123 -> "+1.2%"; what has become ten times as much or more is told as such: 54.2 -> "55.2 times"."""
+    return f"{share:+.1%}" if share < 9 else f"{number(share + 1)} times"
+
+
 def money(usd: float | None) -> str:
     """0.1234 -> "$0.123", 12.3 -> "$12.30"."""
     if usd is None:

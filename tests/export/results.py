@@ -1,11 +1,20 @@
 """One small result of every kind."""
 
+import json
 from functools import cache
 from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
 
 import sim
+from sim.export.page.replicas import MOST_REPLICAS
+from sim.export.saved import saved_run
+from sim.export.vllm_bench import bench_result
 from sim.insight import Comparison, Diagnosis, Sweep
 from sim.run import Result
+from tests.commands import servecast
 
 SMALL = ("workload.trace.csv.limit=60",)
 
@@ -33,6 +42,75 @@ def diagnosis() -> Diagnosis:
 def sweep() -> Sweep:
     """Its requests under two batch limits."""
     return sim.sweep("quickstart", ["engine.max_num_seqs=4,64"], overrides=SMALL, jobs=1)
+
+
+ODD = "<script>nothing.such()</script> & <b>co</b>"
+"""A name that must be shown as it is."""
+
+TINY: dict[str, Any] = {
+    "name": ODD, "model": "llama-3.1-8b", "cluster": {"gpu": "h100-sxm"}, "slo": {"ttft": "1s", "tpot": "50ms"},
+    "workload": {
+        "arrivals": {"poisson": {"rate_per_s": 20}}, "prompt_tokens": {"fixed": {"tokens": 400}},
+        "output_tokens": {"fixed": {"tokens": 20}}, "requests": 80,
+    },
+}  # fmt: skip
+
+
+@cache
+def fleet() -> Result:
+    """More replicas than are shown one by one."""
+    return sim.run({**TINY, "cluster": {"gpu": "h100-sxm", "replicas": MOST_REPLICAS + 6}})
+
+
+def write_all(folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """A folder of every kind, as the verbs and objects write them, with names that look like markup."""
+    run().save(folder / "run")
+    fleet().save(folder / "fleet")
+    odd = {**TINY, "name": "odd", "variants": {ODD: {"engine": {"max_num_seqs": 2}}}}
+    sim.compare(odd, jobs=1).save(folder / "compare")
+    diagnosis().save(folder / "diagnose")
+    write_sweep(folder / "sweep")
+    asked = folder / "tiny.yaml"
+    asked.write_text(yaml.safe_dump({**TINY, "variants": {"two": {"cluster": {"replicas": 2}}}}), encoding="utf-8")
+    one = folder / "one.yaml"
+    one.write_text(yaml.safe_dump({**TINY, "name": "one"}), encoding="utf-8")
+    bench = folder / "bench.json"
+    bench.write_text(json.dumps(bench_result(saved_run(sim.run(one)))[0]), encoding="utf-8")
+    trace = folder / "trace.csv"
+    trace.write_text("arrival_s,prompt_tokens,output_tokens\n" + "".join(f"{i},{90 + i},9\n" for i in range(50)))
+    baseline = folder / "baseline.json"
+    jobs = ("--jobs", "1")
+    for arguments in (
+        ("capacity", str(asked), "--tolerance", "0.5", *jobs, "--out", str(folder / "capacity")),
+        ("size", str(one), "--gpu", "h100-sxm", "--gpu", "l4", "--set", "engine.max_model_len=8192", *jobs,
+         "--out", str(folder / "size")),
+        ("memory", str(one), "--out", str(folder / "memory")),
+        ("trace", "describe", str(trace), "--out", str(folder / "trace")),
+        ("check", str(one), "--baseline", str(baseline), "--update", "--seeds", "2", *jobs),
+        ("check", str(one), "--baseline", str(baseline), "--set", "engine.max_num_seqs=1", *jobs,
+         "--out", str(folder / "check")),
+        ("validate", str(one), "--measured", str(bench), "--out", str(folder / "validate")),
+    ):  # fmt: skip
+        assert servecast(monkeypatch, *arguments) in (0, 1)
+    write_engine_validation(folder / "profile")
+    names = (
+        "profile", "run", "fleet", "compare", "diagnose", "sweep", "capacity", "size", "memory", "trace", "check",
+        "validate",
+    )  # fmt: skip
+    return [folder / name for name in names]
+
+
+def write_engine_validation(folder: Path) -> None:
+    """What `servecast calibrate validate` leaves, by hand."""
+    folder.mkdir()
+    error = {"median": 0.031, "worst": 0.09, "worst_workload": "burst <1>", "goal": 0.05, "reached": True}
+    told = {
+        "profile": {"name": "my-gpu", "date": "2026-01-01"}, "device": {"name": "a GPU"}, "made_with": {},
+        "model": "tiny", "workloads": {"burst <1>": {}, "steady": {}},
+        "overall": {"step": error, "mean_ttft": {**error, "goal": None, "reached": None}, "identical_decisions": True},
+    }  # fmt: skip
+    (folder / "validation.json").write_text(json.dumps(told), encoding="utf-8")
+    (folder / "validation_report.md").write_text("", encoding="utf-8")
 
 
 def write_sweep(folder: Path) -> None:

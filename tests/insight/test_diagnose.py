@@ -92,7 +92,9 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     page = capsys.readouterr().out
     assert "single-node limits" in page
     assert "best together" in page
-    assert sorted(path.name for path in out.iterdir()) == ["diagnosis.json", "diagnosis.png", "fixed.yaml"]
+    assert sorted(path.name for path in out.iterdir()) == [
+        "command.txt", "diagnosis.json", "diagnosis.png", "fixed.yaml", "scenario.yaml",
+    ]  # fmt: skip
     told = json.loads((out / "diagnosis.json").read_text())
     assert [one["bottleneck"] for one in told["bottlenecks"] if one["binds"]] == [SINGLE_NODE]
     assert sim.run(out / "fixed.yaml").summary["slo_attainment"]["all"] >= 0.99

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import sim
 from sim.errors import ScenarioError, ServecastError
-from sim.export.saved import open_result
+from sim.export.page.opening import open_results
 from sim.insight.comparison import METRICS, metrics_of
 from sim.insight.sweeps import Sweep, sweep
 from sim.insight.sweeps.axes import axis, grid
@@ -102,7 +102,7 @@ def test_a_search_is_the_same_whatever_runs_it(tmp_path: Path) -> None:
     seats = one.table["engine.max_num_seqs"]
     assert (len(one.points), seats.min() >= 1, seats.max() <= 64) == (20, True, True)
     two.save(tmp_path)
-    assert {"runs", "sweep.csv", "sweep.png"} == {path.name for path in tmp_path.iterdir()}
+    assert {"runs", "sweep.csv", "sweep.json", "sweep.png"} == {path.name for path in tmp_path.iterdir()}
 
 
 @pytest.mark.parametrize("by", [signal.SIGKILL, signal.SIGINT])
@@ -127,7 +127,7 @@ def test_a_sweep_that_was_stopped_goes_on(tmp_path: Path, by: signal.Signals) ->
         told = f"stopped after {kept} of 40 runs, which are kept in out; the same command goes on from there"
         assert (running.returncode, complained) == (130, f"servecast: {told}\n")
     with pytest.raises(ServecastError, match=r"is not finished; the same `servecast sweep"):
-        open_result(str(tmp_path / "out"))
+        open_results(str(tmp_path / "out"))
     found = sweep(tmp_path / "chat.yaml", [f"engine.max_num_seqs={values}"], keep=tmp_path / "out", jobs=1)
     assert found.from_before == kept
     assert len(found.points) == 40

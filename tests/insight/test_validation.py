@@ -113,7 +113,7 @@ def test_the_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
     assert summary["format"] == "servecast-validation/1" and complained == ""
     assert abs(summary["metrics"]["e2e"]["mean"]["error"]) < 1e-6
     assert {path.name for path in out.iterdir()} == {
-        "validation.json", "requests.csv", "validation.png", "scenario.resolved.yaml",
+        "validation.json", "requests.csv", "validation.png", "scenario.resolved.yaml", "command.txt",
     }  # fmt: skip
     assert plot.read_bytes()[:4] == b"\x89PNG"
     assert servecast(monkeypatch, *common) == 0

@@ -187,10 +187,12 @@ def test_timeline(three: Tables) -> None:
     assert at.loc[5, "running"] == pytest.approx(2.0)  # 1.375-1.65 s
     assert at.loc[5, "kv_used_fraction"] == pytest.approx(11 / 20)
     assert at.loc[10, "gpu_busy_fraction"] == 0.0  # 2.75 s: idle
+    assert at.loc[10, "gpus_starved"] == pytest.approx(2.0)  # both GPUs
     assert at.loc[0, "ttft_p50_s"] == 1.0
     assert math.isnan(at.loc[2, "ttft_p50_s"])
     for column, whole in {"arrivals_per_s": 3, "output_tokens_per_s": 7, "prefill_tokens_per_s": 160,
-                          "queue_depth": 0.5, "running": 5, "gpu_busy_fraction": 4}.items():  # fmt: skip
+                          "queue_depth": 0.5, "running": 5, "gpu_busy_fraction": 4,
+                          "gpus_prefill": 2 * (0.9 + 0.7 * 50 / 51), "gpus_starved": 3.0}.items():  # fmt: skip
         assert float((frame[column] * width).sum()) == pytest.approx(whole), column
 
 

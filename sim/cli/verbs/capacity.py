@@ -1,11 +1,13 @@
 """`servecast capacity`."""
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from sim.cli.app import app
+from sim.cli.asked import keep_question, say_where
 from sim.cli.options import Format, FromVllmArgs, Jobs, Scenario, Set, Slo, changes
 from sim.cli.progress import Progress
 from sim.cli.terminal import console
@@ -24,6 +26,9 @@ def capacity(
     tolerance: Annotated[float, typer.Option(help="How narrow the answer must be.")] = 0.02,
     set_: Set = [],  # noqa: B006
     from_vllm_args: FromVllmArgs = "",
+    out: Annotated[
+        Path | None, typer.Option(help="Write capacity.json to this folder, for `servecast report`.")
+    ] = None,
     format: Format = "table",
     jobs: Jobs = None,
 ) -> None:
@@ -34,13 +39,21 @@ def capacity(
     servecast capacity my.yaml --variant tenfold --limit "p99_itl_ms <= 200" --seeds 3
     """
     from sim.insight import capacity as find
+    from sim.report.folder import check_folder
 
+    replaced = check_folder(out, "capacity")
     overrides = changes(scenario, set_=set_, from_vllm_args=from_vllm_args, slo=slo)
     with Progress("rates", shown=sys.stderr.isatty()) as progress:
         found = find(
             scenario, attainment=attainment, limits=limit, variants=variant or None, seeds=seeds,
             tolerance=tolerance, overrides=overrides, jobs=jobs, progress=progress.update,
         )  # fmt: skip
+    if out is not None:
+        from sim.insight.capacity_table import save_capacities
+        from sim.scenario import load
+
+        save_capacities(found, out, name=load(scenario, overrides).name, attainment=attainment, limits=limit)
+        keep_question(out, scenario, overrides)
     if format == "json":
         from sim.insight.capacity_table import capacities_json
 
@@ -49,3 +62,4 @@ def capacity(
     from sim.insight.capacity_table import print_capacities
 
     print_capacities(found, console())
+    say_where(out, replaced)

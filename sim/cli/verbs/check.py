@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from sim.cli.app import app
+from sim.cli.asked import keep_question, say_where
 from sim.cli.options import FromVllmArgs, Jobs, Quiet, Scenario, Set, changes
 from sim.cli.progress import Progress
 from sim.cli.terminal import console
@@ -33,6 +34,7 @@ def check(
     from_vllm_args: FromVllmArgs = "",
     junit: Annotated[Path | None, typer.Option(help="Write the verdicts as JUnit XML to this file.")] = None,
     markdown: Annotated[Path | None, typer.Option(help="Write a summary for a pull request to this file.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write check.json to this folder, for `servecast report`.")] = None,
     jobs: Jobs = None,
     quiet: Quiet = False,
 ) -> None:
@@ -46,13 +48,17 @@ def check(
     from sim.insight.check import check as judge
     from sim.insight.check import reports
     from sim.insight.check.check import measure
-    from sim.report.folder import check_file, write_whole
+    from sim.report.folder import check_file, check_folder, whole, write_whole
+    from sim.report.save import summary_json
     from sim.scenario import load
 
     for place in (junit, markdown, *([baseline] if update else [])):
         check_file(place)
     if seeds is not None and not update:
         raise ServecastError("--seeds goes with --update: a check runs the baseline's own seeds")
+    if out is not None and update:
+        raise ServecastError("--out goes with a check, and --update judges nothing: the baseline is what it writes")
+    replaced = check_folder(out, "check")
     overrides = changes(scenario, set_=set_, from_vllm_args=from_vllm_args, quiet=quiet)
     with Progress("runs", shown=not quiet and sys.stderr.isatty()) as progress:
         if update:
@@ -76,7 +82,12 @@ def check(
         write_whole(junit, reports.junit(found))
     if markdown is not None:
         write_whole(markdown, reports.markdown(found))
+    if out is not None:
+        with whole(out, "check") as draft:
+            (draft / "check.json").write_text(summary_json(reports.check_json(found)), encoding="utf-8")
+        keep_question(out, scenario, overrides)
     if not quiet:
         reports.print_check(found, console(least=110))
+        say_where(out, replaced)
     if not found.passed:
         raise typer.Exit(_FAILED)

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from sim.cli.app import app
+from sim.cli.asked import keep_question
 from sim.cli.options import Format, FromVllmArgs, Jobs, Quiet, Set, changes
 from sim.cli.progress import Progress, waiting
 from sim.cli.terminal import console, print_json, say_written
@@ -49,6 +50,7 @@ def compare(
         )  # fmt: skip
     if out is not None:
         found.save(out)
+        keep_question(out, scenarios[0] if len(scenarios) == 1 else "", overrides)
     if quiet:
         return
     if format == "json":

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from sim.cli.app import app
+from sim.cli.asked import keep_question
 from sim.cli.options import Format, FromVllmArgs, Jobs, Quiet, Scenario, Set, Slo, changes
 from sim.cli.progress import Progress
 from sim.cli.terminal import console, print_json, say_written
@@ -42,6 +43,7 @@ def diagnose(
         found = find(scenario, seeds=seeds, overrides=overrides, jobs=jobs, progress=progress.update)
     if out is not None:
         found.save(out)
+        keep_question(out, scenario, overrides)
     if quiet:
         return
     if format == "json":

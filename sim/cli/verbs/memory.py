@@ -1,10 +1,12 @@
 """`servecast memory`."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from sim.cli.app import app
+from sim.cli.asked import keep_question, say_where
 from sim.cli.options import Format, FromVllmArgs, Set, changes, vllm_overrides
 from sim.cli.terminal import console, print_json
 from sim.errors import ScenarioError
@@ -23,6 +25,7 @@ def memory(
     ] = None,
     set_: Set = [],  # noqa: B006
     from_vllm_args: FromVllmArgs = "",
+    out: Annotated[Path | None, typer.Option(help="Write memory.json to this folder, for `servecast report`.")] = None,
     format: Format = "table",
 ) -> None:
     """Tell what a GPU's memory holds, as arithmetic, and how many requests fit.
@@ -31,12 +34,12 @@ def memory(
     servecast memory quickstart
     servecast memory --model qwen2.5-72b --gpu h100-sxm --tp 4 --tokens 8192
     """
-    from pathlib import Path
-
-    from sim.report.memory import activations_by_tokens, memory_json, memory_report
+    from sim.report.folder import check_folder
+    from sim.report.memory import activations_by_tokens, memory_json, memory_report, save_memory
     from sim.resolve import resolve_cluster
     from sim.scenario import load
 
+    replaced = check_folder(out, "memory")
     flags = vllm_overrides(from_vllm_args) if scenario is None else []
     model = model or next((text.partition("=")[2] for text in flags if text.startswith("model=")), None)
     if (scenario is None) == (model is None):
@@ -63,9 +66,13 @@ def memory(
         )
         for name, setup in resolve_cluster(loaded).pools.items()
     }
+    if out is not None:
+        save_memory({name: memory_json(*parts, mean) for name, parts in pools.items()}, out, loaded.name or str(model))
+        keep_question(out, scenario or "", overrides)
     if format == "json":
         found = {name: memory_json(*parts, mean) for name, parts in pools.items()}
         print_json(found if loaded.cluster.pools else found[""])
         return
     for name, parts in pools.items():
         console().print(memory_report(*parts, mean, name))
+    say_where(out, replaced)

@@ -16,7 +16,7 @@ from sim.cli.terminal import say_written
 def report(
     results: Annotated[
         list[str],
-        typer.Argument(help="Folders written with --out by run, compare, diagnose or sweep; or scenarios, to be run."),
+        typer.Argument(help="Folders that any verb wrote with --out; or scenarios, to be run."),
     ],
     out: Annotated[Path, typer.Option(help="The HTML file to write.")] = Path("report.html"),
     title: Annotated[str, typer.Option(help="A heading for the page; default: the results' names.")] = "",
@@ -31,7 +31,7 @@ def report(
     servecast report out/quickstart out/engines --out both.html
     """
     from sim.export.page import write_page
-    from sim.export.saved import open_result
+    from sim.export.page.opening import open_results
     from sim.report.folder import check_file
 
     replaced = check_file(out)
@@ -39,7 +39,7 @@ def report(
     opened = []
     for source in results:
         with Progress(source, shown=not quiet and sys.stderr.isatty()) as progress:
-            opened += open_result(source, overrides, progress.update)
+            opened += open_results(source, overrides, progress.update)
     with waiting(f"writing {out}"):
         write_page(opened, out, title)
     if not quiet:

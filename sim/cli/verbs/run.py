@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from sim.cli.app import app
+from sim.cli.asked import keep_question
 from sim.cli.options import Format, FromVllmArgs, NoFastForward, Quiet, Scenario, Set, changes
 from sim.cli.progress import Progress
 from sim.cli.terminal import console, print_json, say_written
@@ -49,6 +50,7 @@ def run(
         )
     if out is not None:
         result.save(out)
+        keep_question(out)
     if quiet:
         return
     if format == "json":

@@ -1,11 +1,13 @@
 """`servecast size`."""
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from sim.cli.app import app
+from sim.cli.asked import keep_question, say_where
 from sim.cli.options import Format, FromVllmArgs, Jobs, Scenario, Set, Slo, changes
 from sim.cli.progress import Progress
 from sim.cli.terminal import console
@@ -37,6 +39,7 @@ def size(
     seeds: Annotated[int, typer.Option(help="Judge every size by the mean over so many seeds.")] = 1,
     set_: Set = [],  # noqa: B006
     from_vllm_args: FromVllmArgs = "",
+    out: Annotated[Path | None, typer.Option(help="Write size.json to this folder, for `servecast report`.")] = None,
     format: Format = "table",
     jobs: Jobs = None,
 ) -> None:
@@ -49,7 +52,9 @@ def size(
     """
     from sim import hardware
     from sim.insight.sizing import size as find
+    from sim.report.folder import check_folder
 
+    replaced = check_folder(out, "size")
     overrides = changes(scenario, set_=set_, from_vllm_args=from_vllm_args, slo=slo)
     kinds = hardware.names() if "all" in gpu else gpu
     with Progress("rounds", shown=sys.stderr.isatty()) as progress:
@@ -58,6 +63,12 @@ def size(
             limits=limit, prices=_prices(price), finish_all=every, seeds=seeds, overrides=overrides, jobs=jobs,
             progress=progress.update,
         )  # fmt: skip
+    if out is not None:
+        from sim.insight.size_table import save_sizes
+        from sim.scenario import load
+
+        save_sizes(found, out, name=load(scenario, overrides).name, attainment=attainment, limits=limit)
+        keep_question(out, scenario, overrides)
     if format == "json":
         from sim.insight.size_table import sizes_json
 
@@ -66,6 +77,7 @@ def size(
     from sim.insight.size_table import print_sizes
 
     print_sizes(found, console(least=130))
+    say_where(out, replaced)
 
 
 def _prices(given: list[str]) -> dict[str, float]:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from sim.cli.app import app
+from sim.cli.asked import keep_question
 from sim.cli.options import FromVllmArgs, Jobs, Quiet, Scenario, Set, changes
 from sim.cli.progress import Progress
 from sim.cli.terminal import console, say_written
@@ -64,6 +65,7 @@ def sweep(
             )  # fmt: skip
             if out is not None:
                 found.save(out)
+                keep_question(out, scenario, overrides)
         except KeyboardInterrupt:
             if out is None or not keeps_runs(out):
                 raise

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from sim.cli.app import app
+from sim.cli.asked import keep_question, say_where
 from sim.cli.progress import waiting
 from sim.cli.terminal import console, print_json, say_written
 from sim.errors import ServecastError
@@ -35,6 +36,9 @@ def describe(
     set_: _Set = [],  # noqa: B006
     arrivals: _Arrivals = None,
     plot: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Draw it.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write trace.json and trace.png to this folder, for `servecast report`.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     seed: _Seed = 0,
 ) -> None:
@@ -45,12 +49,17 @@ def describe(
     """
     from sim.insight.traces.describe import describe as look
     from sim.insight.traces.opened import open_trace
-    from sim.report.folder import check_file
+    from sim.insight.traces.save import save_description
+    from sim.report.folder import check_file, check_folder
 
     replaced = check_file(plot)
+    in_place = check_folder(out, "trace describe")
     with waiting(f"reading {file}"):
         opened = open_trace(file, format_name, set_, arrivals, seed)
         told = look(opened, seed)
+        if out is not None:
+            save_description(opened, told, out)
+            keep_question(out)
         if plot is not None:
             _draw(plot, opened, told)
     if json:
@@ -59,6 +68,7 @@ def describe(
     from sim.insight.traces.table import description_table
 
     console(least=120).print(description_table(told))
+    say_where(out, in_place)
     if plot is not None:
         say_written(plot, replaced)
 

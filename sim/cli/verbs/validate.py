@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from sim.cli.app import app
+from sim.cli.asked import keep_question
 from sim.cli.options import Format, FromVllmArgs, NoFastForward, Quiet, Set, changes
 from sim.cli.progress import Progress
 from sim.cli.terminal import console, print_json, say_written
@@ -44,6 +45,8 @@ def validate(
             scenario, measured, overrides=overrides, fast_forward=not no_fast_forward, progress=progress.update
         )
     save(found, out, plot)
+    if out is not None:
+        keep_question(out)
     if quiet:
         return
     if format == "json":

@@ -4,19 +4,26 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
-from sim.report.colours import GPU_TIME
+from sim.report.colours import AMBER, BLUE, GPU_TIME, GREEN, ORANGE, PINK, PURPLE, SKY
+from sim.report.words import number
 
 Trace = dict[str, Any]
+PERCENT = ".3~p"
+"""How an axis tells shares: 1.5%."""
 _DIGITS = 6
+SERIES = (BLUE, ORANGE, GREEN, PURPLE, AMBER, SKY, PINK)
+"""Colours of things of one kind; after these they come again with another `dash`."""
+_DASHES = ("", "dash", "dot", "longdash")
+_TOLD_TRACES = 8
 
 
 def numbers(values: Iterable[Any]) -> list[float | None]:
     """Numbers with six digits; None where there is none."""
-    column = np.asarray(values, dtype=np.float64)
+    column = np.fromiter(values, dtype=np.float64)
     return [float(f"{value:.{_DIGITS}g}") if math.isfinite(value) else None for value in column.tolist()]
 
 
@@ -26,6 +33,31 @@ def line(x: Sequence[Any], y: Sequence[Any], name: str, colour: str, *, fill: bo
     trace: Trace = {"type": "scatter", "mode": "lines", "x": x, "y": y, "name": name}
     trace["line"] = style | ({"dash": dash} if dash else {})
     return trace | ({"fill": "tozeroy", "fillcolor": f"{colour}40"} if fill else {})
+
+
+def plain(text: str) -> str:
+    """A name that plotly shows as it is, and takes for no markup of its own."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace("%{", "% {")
+
+
+class Style(TypedDict):
+    """What tells one line from others."""
+
+    colour: str
+    dash: str
+
+
+def nth(place: int) -> Style:
+    """Colour and dash of one of several lines."""
+    return {"colour": SERIES[place % len(SERIES)], "dash": _DASHES[place // len(SERIES) % len(_DASHES)]}
+
+
+def layer(x: Sequence[Any], y: Sequence[Any], name: str, colour: str, unit: str = "") -> Trace:
+    """One layer of an area chart whose layers lie on each other."""
+    return {
+        "type": "scatter", "mode": "lines", "stackgroup": "all", "x": x, "y": y, "name": name, "fillcolor": colour,
+        "line": {"color": colour, "width": 0}, "hovertemplate": f"%{{y:.3g}} {unit}",
+    }  # fmt: skip
 
 
 def bars(names: Sequence[str], values: Sequence[Any], texts: Sequence[str], colour: str) -> Trace:
@@ -65,11 +97,15 @@ def figure(label: str, traces: Sequence[Trace], x: str = "", y: str = "", **layo
 
 
 def chart(title: str, *figures: Mapping[str, Any], link: str = "", height: int = 270, note: str = "") -> str:
-    """A chart with a title; of several figures one is shown, and the reader chooses.
+    """A chart with a title; of several figures one is shown, and the reader chooses. Without a figure it is nothing.
 
-    Charts with the same `link` zoom together along x.
+    Charts with the same `link` zoom together along x. Who cannot see it is told the range of every line and the value
+    of every bar.
     """
-    return _block(title, {"figures": list(figures), "link": link}, height, note)
+    if not figures:
+        return ""
+    told = "; ".join(_told(one, alone=len(figures) == 1) for one in figures)
+    return _block(title, {"figures": list(figures), "link": link}, height, note, told)
 
 
 def explorer(
@@ -90,14 +126,36 @@ def explorer(
     """
     told = {name: {"colour": colour, "points": list(points)} for name, (colour, points) in groups.items()}
     spec = {"columns": columns, "x": x, "y": y, "groups": told, "texts": texts, "linear": linear}
-    return _block(title, {"explore": spec}, 380, note)
+    words = f"{len(texts)} points; to choose from: {', '.join(columns)}"
+    return _block(title, {"explore": spec}, 380, note, words)
 
 
-def _block(title: str, spec: Mapping[str, Any], height: int, note: str) -> str:
+def _told(made: Mapping[str, Any], alone: bool) -> str:
+    """A figure in words."""
+    traces = [_trace_told(trace) for trace in made["data"][:_TOLD_TRACES]]
+    more = len(made["data"]) - _TOLD_TRACES
+    told = ", ".join(filter(None, traces)) + (f", and {more} more" if more > 0 else "")
+    return told if alone else f"{made['label']}: {told}"
+
+
+def _trace_told(trace: Trace) -> str:
+    if trace["type"] == "bar":
+        texts = trace.get("text") or [number(value) for value in trace["x"]]
+        named = zip(trace["y"], texts, strict=True)
+        told = ", ".join(f"{name} {text}" for name, text in list(named)[:_TOLD_TRACES])
+        return f"{trace['name']}: {told}" if trace.get("name") else told
+    if trace["type"] == "heatmap":
+        values = [value for row in trace["z"] for value in row if value is not None]
+        return f"{len(trace['y'])} rows from {number(min(values))} to {number(max(values))}" if values else "empty"
+    values = [value for value in trace["y"] if isinstance(value, int | float)]
+    return f"{trace['name']} {number(min(values))} to {number(max(values))}" if values and trace.get("name") else ""
+
+
+def _block(title: str, spec: Mapping[str, Any], height: int, note: str, told: str) -> str:
     data = json.dumps(spec, ensure_ascii=False, allow_nan=False, separators=(",", ":")).replace("</", "<\\/")
     below = f'<p class="faint note">{escape(note)}</p>' if note else ""
     return (
         f'<figure><figcaption>{escape(title)}<span class="choices"></span></figcaption>'
-        f'<div class="chart" style="height:{height}px"></div>'
+        f'<div class="chart" role="img" aria-label="{escape(f"{title}. {told}")}" style="height:{height}px"></div>'
         f'<script type="application/json">{data}</script>{below}</figure>'
     )

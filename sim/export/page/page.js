@@ -2,12 +2,16 @@
 "use strict";
 (() => {
   const dark = matchMedia("(prefers-color-scheme: dark)");
-  const onDark = { "#24292f": "#e6edf3", "#0072b2": "#3d9be0", "#8b5fbf": "#b18ae0", "#7f5539": "#b98a68" };
+  const onDark = {
+    "#24292f": "#e6edf3", "#0072b2": "#1f7fc8", "#8b5fbf": "#b18ae0", "#7f5539": "#b98a68",
+    "#f0f4f8": "#161b22", "#0b3c5d": "#d8ecfb",
+  };
   const linked = {};
-  let zooming = false;
+  let zooming = false, printing = false;
+  const isDark = () => dark.matches && !printing;
 
   const recolour = (value) =>
-    !dark.matches ? value
+    !isDark() ? value
       : JSON.parse(JSON.stringify(value).replace(/#[0-9a-f]{6}(?=[0-9a-f"])/g, (colour) => onDark[colour] || colour));
 
   const deep = (base, over) => {
@@ -20,15 +24,15 @@
   };
 
   function layoutOf(own) {
-    const ink = dark.matches ? "#e6edf3" : "#24292f";
-    const grid = dark.matches ? "#30363d" : "#e4e7ea";
+    const ink = isDark() ? "#e6edf3" : "#24292f";
+    const grid = isDark() ? "#30363d" : "#e4e7ea";
     const axis = { gridcolor: grid, zerolinecolor: grid, linecolor: grid, automargin: true, title: { standoff: 8 } };
     const base = {
       font: { family: "system-ui, sans-serif", size: 12, color: ink },
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
       margin: { l: 48, r: 14, t: 10, b: 36 },
-      legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0, bgcolor: "rgba(0,0,0,0)" },
-      hoverlabel: { bgcolor: dark.matches ? "#161b22" : "#ffffff", font: { color: ink } },
+      legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0, traceorder: "normal", bgcolor: "rgba(0,0,0,0)" },
+      hoverlabel: { bgcolor: isDark() ? "#161b22" : "#ffffff", font: { color: ink } },
       xaxis: axis, yaxis: axis,
     };
     return deep(base, recolour(own));
@@ -60,10 +64,44 @@
     return { data, layout: { xaxis: axis(x), yaxis: axis(y) } };
   }
 
+  // A chart is as much higher as its legend needs more rows.
+  function makeRoom(div, figure) {
+    const shown = figure.layout.showlegend === false ? [] : figure.data.filter((trace) => trace.name && trace.showlegend !== false);
+    const wide = shown.length > 1 ? shown.reduce((sum, trace) => sum + 48 + 6.5 * Math.min(trace.name.length, 60), 0) : 0;
+    const rows = Math.ceil(wide / Math.max(div.clientWidth - 70, 200));
+    div.dataset.height = div.dataset.height || parseInt(div.style.height);
+    div.style.height = `${+div.dataset.height + 19 * Math.max(0, rows - 1)}px`;
+  }
+
+  // Whole labels on logarithmic axes: 0.1, 0.2, 0.5, 1; over many decades only 0.1, 1, 10.
+  function labelLogs(figure) {
+    const layout = { ...figure.layout };
+    for (const side of ["x", "y"]) {
+      const axis = layout[`${side}axis`];
+      if (!axis || axis.type !== "log") continue;
+      const values = figure.data.flatMap((trace) => trace[side] || []).filter((value) => value > 0);
+      if (!values.length) continue;
+      const low = Math.floor(Math.log10(values.reduce((a, b) => Math.min(a, b))));
+      const high = Math.ceil(Math.log10(values.reduce((a, b) => Math.max(a, b))));
+      const told = high - low > 4 ? [1] : [1, 2, 5], tickvals = [], ticktext = [];
+      for (let decade = low - 1; decade <= high; decade++) {
+        for (let digit = 1; digit < 10; digit++) {
+          const value = Number(`${digit}e${decade}`);
+          tickvals.push(value);
+          ticktext.push(told.includes(digit) ? value.toLocaleString("en", { maximumSignificantDigits: 1 }) : "");
+        }
+      }
+      layout[`${side}axis`] = { ...axis, tickvals, ticktext };
+    }
+    return { ...figure, layout };
+  }
+
   function draw(div) {
-    const figure = div.shown();
+    const figure = labelLogs(div.shown());
+    makeRoom(div, figure);
     const config = { responsive: true, displaylogo: false, displayModeBar: matchMedia("(hover: none)").matches ? false : "hover" };
-    return Plotly.react(div, recolour(figure.data), layoutOf(figure.layout), config);
+    const size = printing ? { autosize: false, width: div.clientWidth, height: div.clientHeight } : {};
+    return Plotly.react(div, recolour(figure.data), { ...layoutOf(figure.layout), ...size }, config);
   }
 
   function zoomTogether(div, link) {
@@ -106,7 +144,41 @@
     document.body.dataset.drawn = document.querySelectorAll(".chart .main-svg").length > 0 ? "yes" : "no";
   }
 
-  dark.addEventListener("change", () => document.querySelectorAll(".chart").forEach((div) => div.shown && draw(div)));
+  function redraw() {
+    document.querySelectorAll(".chart").forEach((div) => { if (div.shown) draw(div); });
+  }
+
+  addEventListener("beforeprint", () => {
+    printing = true;
+    document.body.classList.add("printing");
+    document.querySelectorAll("details").forEach((part) => { part.dataset.was = part.open ? "open" : ""; part.open = true; });
+    redraw();
+  });
+  addEventListener("afterprint", () => {
+    printing = false;
+    document.body.classList.remove("printing");
+    document.querySelectorAll("details").forEach((part) => { part.open = part.dataset.was === "open"; });
+    redraw();
+    document.querySelectorAll(".chart").forEach((div) => { if (div.shown) Plotly.Plots.resize(div); });
+  });
+  // The drawing library lies gzipped in the page.
+  async function library() {
+    const packed = Uint8Array.from(atob(document.getElementById("plotly").textContent), (letter) => letter.charCodeAt(0));
+    const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
+    const script = document.createElement("script");
+    script.textContent = await new Response(stream).text();
+    document.head.append(script);
+  }
+
+  function sorry() {
+    document.querySelectorAll(".chart").forEach((div) => {
+      div.textContent = `This browser is too old to draw the chart. ${div.getAttribute("aria-label")}`;
+      div.style.height = "auto";
+    });
+  }
+
+  dark.addEventListener("change", redraw);
   document.querySelectorAll("details").forEach((part) => part.addEventListener("toggle", () => drawIn(part)));
-  drawIn(document);
+  if (typeof DecompressionStream === "undefined") sorry();
+  else library().then(() => drawIn(document));
 })();

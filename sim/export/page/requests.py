@@ -1,6 +1,8 @@
 """Single requests: all of them as points, and the slowest as lives and rows."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -8,15 +10,16 @@ from numpy.typing import NDArray
 
 from sim.export.page import charts
 from sim.report import markup
-from sim.report.colours import AMBER, BLUE, FAINT, GREEN, ORANGE, PURPLE, SKY
+from sim.report.colours import BLUE, ORANGE, SKY
 from sim.report.words import count, duration
 
 MOST_POINTS = 3000
 """Requests that are drawn when there are more, beside the slowest."""
 _SLOWEST_KEPT = 300
 _LIVES = 30
-_ROWS = 15
-_COLOURS = (BLUE, ORANGE, GREEN, PURPLE, AMBER, SKY, FAINT)
+_ROWS = 12
+_WORTH = 0.05
+"""A part of a request's time that is worth a word, as a share of it."""
 _COLUMNS = {
     "arrival [s]": "arrival_s",
     "prompt tokens": "prompt_tokens",
@@ -51,7 +54,7 @@ def explore_requests(requests: pd.DataFrame) -> str:
     by = "tenant" if rows["tenant"].nunique() > 1 else "status"
     names = rows[by].astype(str).to_numpy()
     groups = {
-        name: (_COLOURS[i % len(_COLOURS)], np.flatnonzero(names == name).tolist())
+        name: (charts.nth(i)["colour"], np.flatnonzero(names == name).tolist())
         for i, name in enumerate(dict.fromkeys(names.tolist()))
     }
     texts = [
@@ -89,29 +92,48 @@ def slowest_lives(requests: pd.DataFrame) -> Iterator[str]:
 
 
 def slowest(requests: pd.DataFrame) -> str:
-    """A table of the requests with the longest TTFT."""
-    rows = requests[requests["ttft_s"].notna()].nlargest(_ROWS, "ttft_s")
-    headers = (
-        "longest TTFT",
-        "arrival",
-        "prompt",
-        "cached",
-        "output",
-        "queue wait",
-        "TTFT",
-        "TPOT",
-        "E2E",
-        "preempted",
-    )
-    names = ("queue_wait_s", "ttft_s", "tpot_s", "e2e_s")
-    return markup.table(
-        (*headers, "replica"),
-        (
-            [
-                f"request {row['id']}", duration(row["arrival_s"]), count(row["prompt_tokens"]),
-                count(row["cached_tokens"]), count(row["generated_tokens"]), *(duration(row[name]) for name in names),
-                count(row["preemptions"]), str(row["replica"]),
-            ]
-            for row in rows.to_dict("records")
-        ),
+    """Tables of the requests with the longest TTFT and with the longest E2E, and what took so long."""
+    return _table(requests, "ttft_s", "longest TTFT") + _table(requests, "e2e_s", "longest E2E")
+
+
+def _table(requests: pd.DataFrame, column: str, caption: str) -> str:
+    rows = requests[requests[column].notna() & requests["scheduled_s"].notna()].nlargest(_ROWS, column)
+    if rows.empty:
+        return ""
+    headers = ("request", "why", "arrival", "prompt", "cached", "output", "TTFT", "TPOT", "E2E", "preempted", "replica")
+    told = (
+        [
+            f"{row['id']}", why(row, until=column), duration(row["arrival_s"]), count(row["prompt_tokens"]),
+            count(row["cached_tokens"]), count(row["generated_tokens"]),
+            *(duration(row[name]) for name in ("ttft_s", "tpot_s", "e2e_s")), count(row["preemptions"]),
+            str(row["replica"]),
+        ]
+        for row in rows.to_dict("records")
     )  # fmt: skip
+    return markup.table(headers, told, words=2, caption=f"The {len(rows)} requests with the {caption}")
+
+
+def why(row: Mapping[Any, Any], until: str = "ttft_s") -> str:
+    """What a request's time until its first token (or its end, `e2e_s`) went to, the most first, and what befell it."""
+    sent_s = row.get("sent_s", row["arrival_s"])
+    parts = {
+        "sent again": sent_s - row["arrival_s"],
+        "queued": row["scheduled_s"] - sent_s,
+        f"prefill of {count(row['prompt_tokens'] - row['cached_tokens'])} tokens": row["first_token_s"]
+        - row["scheduled_s"],
+    }
+    if until == "e2e_s":
+        moved = row.get("decode_scheduled_s", math.nan) - row["first_token_s"]
+        moved = moved if moved > 0 else 0.0
+        parts["handed over"] = moved
+        parts[f"decode of {count(row['generated_tokens'])} tokens"] = row["finish_s"] - row["first_token_s"] - moved
+    whole = row[until] or math.inf
+    shares = sorted(((took / whole, name) for name, took in parts.items() if took >= _WORTH * whole), reverse=True)
+    told = [f"{share:.0%} {name}" for share, name in shares]
+    befell = {
+        "preempted": row["preemptions"], "tokens computed again": row["recomputed_tokens"], "sent on": row["requeues"],
+    }  # fmt: skip
+    for name, times in befell.items():
+        if times:
+            told.append(f"{name} {times}x" if name != "tokens computed again" else f"{count(times)} {name}")
+    return ", ".join(told)

@@ -1,6 +1,8 @@
 """A check for people and for machines: the terminal, Markdown for a pull request, JUnit XML for a CI server."""
 
 from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
 from xml.etree import ElementTree
 
 from rich import box
@@ -11,6 +13,7 @@ from rich.text import Text
 from sim.insight.check.check import Check, Verdict
 from sim.insight.comparison import METRICS
 from sim.insight.comparison_table import written
+from sim.metrics.numbers import json_ready
 
 _STYLE = {"worse": "bold red", "missing": "bold red", "better": "green", "changed": "yellow", "new": "yellow"}
 
@@ -83,6 +86,25 @@ def junit(found: Check) -> str:
             ElementTree.SubElement(case, "failure", type=verdict.outcome, message=sentence(verdict))
     ElementTree.indent(suites)
     return ElementTree.tostring(suites, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def check_json(found: Check) -> dict[str, Any]:
+    """Every verdict, and what the two sides were made with, JSON-ready."""
+    told = {
+        "name": found.scenario,
+        "passed": found.passed,
+        "strict": found.strict,
+        "headline": headline(found),
+        "seeds": list(found.now.seeds),
+        "reasons": list(reasons(found)),
+        "verdicts": [
+            {**asdict(verdict), "change": verdict.change, "fails": found.fails(verdict)} for verdict in found.verdicts
+        ],
+        "baseline_made_with": dict(found.baseline.made_with),
+        "made_with": dict(found.now.made_with),
+    }
+    ready: dict[str, Any] = json_ready(told)
+    return ready
 
 
 def sentence(verdict: Verdict) -> str:

@@ -79,6 +79,9 @@ class Diagnosis:
     runs: int
     seeds: int
     failed: dict[str, str] = field(default_factory=dict)
+    validity: dict[str, Any] | None = None
+    """Whether today's run can be believed."""
+    made_with: dict[str, Any] = field(default_factory=dict)
 
     def _repr_html_(self) -> str:
         """What notebooks show."""
@@ -109,6 +112,8 @@ class Diagnosis:
             "warnings": self.warnings,
             "runs": self.runs,
             "seeds": self.seeds,
+            "validity": self.validity,
+            "made_with": self.made_with,
         }
         ready: dict[str, Any] = json_ready(told)
         return ready
@@ -195,6 +200,8 @@ def diagnose(
         runs=trials.runs,
         seeds=seeds,
         failed=trials.failed,
+        validity=first.summary["validity"],
+        made_with=first.summary["made_with"],
     )
 
 

@@ -13,6 +13,8 @@ from sim.report.folder import write_whole
 from sim.resolve.naming import gpu_profile
 from sim.scenario import Scenario
 
+_KEPT = ("summary", "requests", "error")
+
 
 class Kept:
     """A folder of outcomes, one JSON file each, whole or not there; None keeps nothing."""
@@ -26,14 +28,14 @@ class Kept:
             return None
         try:
             found = json.loads((self.folder / f"{key}.json").read_text(encoding="utf-8"))
-            return Outcome(found["summary"], found["requests"], found["error"])
+            return Outcome(*(found[name] for name in _KEPT))
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
     def put(self, key: str, outcome: Outcome) -> None:
         """Keep an outcome. Raises ServecastError when it cannot be written."""
         if self.folder is not None:
-            write_whole(self.folder / f"{key}.json", json.dumps(vars(outcome)))
+            write_whole(self.folder / f"{key}.json", json.dumps({name: vars(outcome)[name] for name in _KEPT}))
 
 
 def key_of(scenario: Scenario) -> str:

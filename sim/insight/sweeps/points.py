@@ -93,12 +93,24 @@ class Sweep:
             save_png(figure, path)
         return figure
 
+    def summary(self) -> dict[str, Any]:
+        """What the table does not say, JSON-ready: objectives, notes, and whether the best points can be believed."""
+        return {
+            "name": self.name,
+            "keys": list(self.keys),
+            "objectives": list(self.objectives),
+            "seeds": self.seeds,
+            "notes": list(self.notes),
+            "validity": {", ".join(point.overrides): point.validity for point in self.frontier if point.validity},
+        }
+
     def save(self, folder: str | Path) -> Path:
-        """Write sweep.csv and sweep.png into `folder`: both, or none."""
+        """Write sweep.csv, sweep.json and sweep.png into `folder`: all, or none."""
         from sim.report.folder import whole
-        from sim.report.save import save_png
+        from sim.report.save import save_png, summary_json
 
         with whole(Path(folder), "sweep") as draft:
+            (draft / "sweep.json").write_text(summary_json(self.summary()), encoding="utf-8")
             self.table.to_csv(draft / "sweep.csv", index=False)
             save_png(self.plot(), draft / "sweep.png")
         return Path(folder)

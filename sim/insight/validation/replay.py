@@ -134,6 +134,7 @@ def _summary(real: MeasuredRun, result: Result, table: pd.DataFrame, file: Path)
             **whole,
             "stages": stages,
             "simulated": {name: result.summary[name] for name in _TOLD},
+            "validity": result.summary["validity"],
             "warnings": result.summary["warnings"],
             "made_with": result.summary["made_with"],
         }

@@ -2,24 +2,42 @@
 
 from collections.abc import Mapping
 from html import escape
+from pathlib import Path
 from typing import Any
 
 from sim.export.page import charts
-from sim.export.saved import SavedDiagnosis
-from sim.insight.cards import diagnosis_parts
+from sim.export.page.section import Section, grid
+from sim.export.saved import called, read_json
+from sim.insight.cards import diagnosis_headline, diagnosis_parts
 from sim.report.colours import BLUE, FAINT, GREEN, ORANGE, SKY
+from sim.report.folder import MARKS
 from sim.report.words import number
 
 _DOWN = {"type": "category", "autorange": "reversed"}
 
 
-def diagnosis_section(saved: SavedDiagnosis) -> str:
-    """The section of a `diagnose`."""
-    told = saved.summary
-    parts = diagnosis_parts(told, between=f'<div class="charts">{_waterfall(told)}{_reached(told)}</div>')
-    if saved.fixed:
-        parts.append(f"<details><summary>The mended scenario</summary><pre>{escape(saved.fixed)}</pre></details>")
-    return "".join(parts)
+VERB = "diagnose"
+NOUN = "diagnosis"
+
+
+def read(folder: Path) -> tuple[str, tuple[Mapping[str, Any], str]]:
+    """`diagnosis.json`, and the scenario with the best fixes as YAML."""
+    told = read_json(folder / MARKS[VERB], ("name", "today", "bottlenecks", "waterfall", "fixes", "together"))
+    fixed = folder / "fixed.yaml"
+    return called(told["name"], folder), (told, fixed.read_text(encoding="utf-8") if fixed.is_file() else "")
+
+
+def section(saved: tuple[Mapping[str, Any], str], key: str) -> Section:
+    """A diagnosis."""
+    told, fixed = saved
+    parts = diagnosis_parts(told, between=grid([_waterfall(told), _reached(told)]))
+    if fixed:
+        title = "The mended scenario (fixed.yaml)"
+        parts.append(f"<details><summary>{title}</summary><pre tabindex=0>{escape(fixed)}</pre></details>")
+    setting = f"step times: {told['provenance']}; {told['runs']} runs"
+    return Section(
+        diagnosis_headline(told), "".join(parts), told.get("validity"), told.get("made_with", {}), setting=setting
+    )
 
 
 def _waterfall(told: Mapping[str, Any]) -> str:
