@@ -18,6 +18,7 @@ import sim
 from sim.choice import options
 from sim.cli.app import app, load_verbs
 from sim.scenario import Scenario, json_schema
+from tests.export.browser import look
 
 ROOT = Path(__file__).resolve().parent.parent
 BASE: dict[str, Any] = {
@@ -80,6 +81,12 @@ def test_the_site_loads_nothing_from_elsewhere(site: Path) -> None:
         assert fetched and not {url for url in fetched if re.match(r"(https?:)?//", url)}, page
     for style in [*site.rglob("*.css"), *site.rglob("*.html")]:
         assert not re.search(r"url\(\W*(https?:)?//|@import", style.read_text()), style
+
+
+@pytest.mark.parametrize("page", ["index", "model/index", "reference/scenario/index"])
+def test_a_page_fits_a_phone(site: Path, page: str) -> None:
+    path = (site / page).with_suffix(".html")
+    assert look(path.read_text(), path.parent, size=(390, 844)).width <= 390
 
 
 def test_every_equation_is_mathml(site: Path) -> None:
