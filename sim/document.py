@@ -5,16 +5,18 @@ is a number, 12:30 and dates are text, 010 is ten. A key that stands twice is an
 """
 
 import re
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import yaml
 
 from sim.errors import ScenarioError
 
 KeyPath = tuple[str, ...]
+Overrides: TypeAlias = str | Iterable[str] | Mapping[str, Any]
+"""Changes to a scenario: texts like "engine.max_num_seqs=64", or a mapping like {"engine.max_num_seqs": 64}."""
 _PLAIN = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 
 
@@ -52,6 +54,32 @@ def parse(text: str, source: str) -> Document:
         found = "nothing" if data is None else f"{type(data).__name__} {data!r}"[:60]
         raise ScenarioError(f"{source}: must hold `key: value` lines, but holds {found}")
     return Document(data, source, lines)
+
+
+def parse_overrides(overrides: Overrides) -> list[Document]:
+    """What changes to a scenario say, as nested mappings. Raises ScenarioError for one that is none."""
+    if isinstance(overrides, Mapping):
+        return [_override(key, value) for key, value in overrides.items()]
+    return [parse_override(text) for text in _texts(overrides)]
+
+
+def repeatable(overrides: Overrides) -> Overrides:
+    """The same changes, which can be gone through more than once."""
+    return overrides if isinstance(overrides, Mapping) else _texts(overrides)
+
+
+def _texts(overrides: str | Iterable[str]) -> list[str]:
+    return [overrides] if isinstance(overrides, str) else list(overrides)
+
+
+def _override(key: Any, value: Any) -> Document:
+    source = f"overrides[{key!r}]"
+    keys = key.split(".") if isinstance(key, str) else []
+    if not keys or not all(keys):
+        raise ScenarioError(f"{source}: a key is text like 'engine.max_num_seqs'")
+    for part in reversed(keys):
+        value = {part: value}
+    return Document(value, source)
 
 
 def parse_override(text: str) -> Document:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    from sim.document import Overrides
     from sim.insight.check import Check
     from sim.run import Result
 
@@ -26,7 +27,7 @@ class Servecast:
         self.folder = folder
         self.update = update
 
-    def run(self, scenario: str | Path | Mapping[str, Any], overrides: Iterable[str] = ()) -> Result:
+    def run(self, scenario: str | Path | Mapping[str, Any], overrides: Overrides = ()) -> Result:
         """`sim.run`."""
         from sim.run import run
 
@@ -41,7 +42,7 @@ class Servecast:
         tolerance: float = 0.01,
         strict: bool = False,
         metrics: Iterable[str] = (),
-        overrides: Iterable[str] = (),
+        overrides: Overrides = (),
     ) -> Check | None:
         """Fail the test if a metric has become worse than in the baseline, baselines/NAME.json unless told otherwise.
 

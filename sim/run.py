@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from time import perf_counter
@@ -13,6 +13,7 @@ if TYPE_CHECKING:  # heavy; imported when a run needs them, so that `import sim`
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from sim.document import Overrides
     from sim.metrics import RunContext
     from sim.record import Record
     from sim.scenario import Scenario
@@ -21,16 +22,16 @@ if TYPE_CHECKING:  # heavy; imported when a run needs them, so that `import sim`
 def run(
     scenario: Scenario | str | Path | Mapping[str, Any],
     *,
-    overrides: Iterable[str] = (),
+    overrides: Overrides = (),
     variant: str | None = None,
     fast_forward: bool = True,
     progress: Callable[[int, int], None] | None = None,
 ) -> Result:
     """Simulate a scenario: a YAML file, a shipped scenario's name, a mapping, or a loaded Scenario.
 
-    `overrides` are like "engine.max_num_seqs=64"; `variant` picks one of the scenario's variants;
-    `fast_forward` off simulates every step on its own, with the same result; `progress` is called with
-    (requests done, of how many). Raises ServecastError for whatever the user can mend.
+    `overrides` are like ["engine.max_num_seqs=64"] or {"engine.max_num_seqs": 64}; `variant` picks one of the
+    scenario's variants; `fast_forward` off simulates every step on its own, with the same result; `progress` is called
+    with (requests done, of how many). Raises ServecastError for whatever the user can mend.
     """
     from sim.measure import measure
     from sim.scenario import load

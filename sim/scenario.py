@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from sim import document, layering
 from sim.choice import Choice, nearest
-from sim.document import Document
+from sim.document import Document, Overrides
 from sim.errors import ScenarioError
 from sim.fielddocs import add_examples
 from sim.paths import data_dir
@@ -97,6 +97,11 @@ class Scenario(Section):
         }
         return self.model_copy(update=said)
 
+    def __repr__(self) -> str:
+        return f"<Scenario {self.name!r}: {self.model} on {self.cluster.gpu}>"
+
+    __str__ = __repr__
+
     def written(self) -> dict[str, Any]:
         """This scenario as plain data, as a YAML file would say it."""
         return self.model_dump(mode="json")
@@ -111,10 +116,10 @@ class Scenario(Section):
 
 def load(
     source: Scenario | str | Path | Mapping[str, Any],
-    overrides: Iterable[str] = (),
+    overrides: Overrides = (),
     workload: Mapping[str, Any] | None = None,
 ) -> Scenario:
-    """The scenario in a YAML file, or in a mapping; `overrides` are like "engine.max_num_seqs=64".
+    """The scenario in a YAML file, or in a mapping; `overrides` are like "engine.max_num_seqs=64", or a mapping.
 
     `workload` replaces the scenario's own, which may then be absent, and drops its variants. Relative paths
     start from the file's folder (for a mapping: the current one). Every variant is checked too. A name without
@@ -131,9 +136,7 @@ def load(
         path = locate(source)
         first, folder = document.read(path), path.parent
         first.data.setdefault("name", path.stem)
-    if isinstance(overrides, str):
-        overrides = [overrides]
-    documents = [first, *sorted((document.parse_override(text) for text in overrides), key=_names_no_preset)]
+    documents = [first, *sorted(document.parse_overrides(overrides), key=_names_no_preset)]
     if workload is not None:
         for layer in documents:
             layer.data.pop("variants", None)

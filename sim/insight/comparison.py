@@ -9,6 +9,7 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from sim.document import Overrides, repeatable
 from sim.errors import ScenarioError, at_least_one
 from sim.insight.difference import Difference, sureness
 from sim.insight.identical import alike
@@ -78,6 +79,10 @@ class Comparison:
     """Variants that come to the same configuration as one before them, and which."""
     quantiles: Mapping[str, Mapping[str, list[float]]] = field(default_factory=dict)
     """Latencies as curves, by variant, of the first seed (see sim.metrics.latency.latency_quantiles)."""
+
+    def __repr__(self) -> str:
+        named = ", ".join(self.variants)
+        return f"<Comparison of {self.name!r}: {named}; {len(self.seeds)} seed{'s' * (len(self.seeds) != 1)}>"
 
     def _repr_html_(self) -> str:
         """What notebooks show."""
@@ -201,7 +206,7 @@ def compare(
     *sources: Scenario | str | Path | Mapping[str, Any],
     variants: Sequence[str] | None = None,
     seeds: int = 1,
-    overrides: Iterable[str] = (),
+    overrides: Overrides = (),
     model_error: bool = True,
     jobs: int | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -216,7 +221,7 @@ def compare(
     Raises ScenarioError if there are not two things to compare, or if all fail, and whatever `load` raises.
     """
     at_least_one(seeds=seeds, jobs=jobs)
-    overrides = [overrides] if isinstance(overrides, str) else list(overrides)
+    overrides = repeatable(overrides)
     loaded = [load(source, overrides) for source in sources]
     named = _named(loaded, variants)
     numbers = tuple(range(seeds))

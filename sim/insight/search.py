@@ -8,6 +8,7 @@ from math import inf, sqrt
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from sim.document import Overrides, repeatable
 from sim.errors import ScenarioError, at_least_one
 from sim.insight.belief import doubts
 from sim.insight.comparison import variants_of
@@ -46,6 +47,10 @@ class Capacity:
     notes: tuple[str, ...] = ()
     summary: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """That of the run at that rate, with the first seed; empty where no rate passed."""
+
+    def __repr__(self) -> str:
+        above = f"above fails {self.binding}" if self.binding else "no rate was found that fails"
+        return f"<Capacity of {self.variant!r}: {self.rate_per_s:.3g} requests/s; {above}>"
 
     @property
     def per_gpu(self) -> float:
@@ -94,7 +99,7 @@ def capacity(
     variants: Sequence[str] | None = None,
     seeds: int = 1,
     tolerance: float = 0.02,
-    overrides: Iterable[str] = (),
+    overrides: Overrides = (),
     jobs: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Capacity]:
@@ -105,7 +110,7 @@ def capacity(
     end. All arrivals are made so many times as fast (workload.load), with the same requests; `tolerance` is the width
     of the final bracket. Raises ScenarioError for a closed loop, and where nothing limits the rate.
     """
-    overrides = [overrides] if isinstance(overrides, str) else list(overrides)
+    overrides = repeatable(overrides)
     scenario = load(source, overrides)
     wanted = [parse_limit(text) for text in limits]
     named = variants_of(scenario, variants)

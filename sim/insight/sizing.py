@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sim.choice import nearest
+from sim.document import Overrides
 from sim.errors import ScenarioError, ServecastError, at_least_one
 from sim.insight.brackets import Bracket, cheapest, narrow
 from sim.insight.judge import Judge
@@ -36,6 +37,13 @@ class Size:
     pools: Mapping[str, int] = field(default_factory=dict)
     summary: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
+    def __repr__(self) -> str:
+        kind = f"{self.gpu} TP{self.tensor_parallel}" if self.tensor_parallel else self.gpu
+        if not self.carries:
+            return f"<Size of {kind}: none; {self.why}>"
+        cost = "" if self.usd_per_hour is None else f", ${self.usd_per_hour:.2f}/h"
+        return f"<Size of {kind}: {_replicas(self.replicas)}, {self.gpus} GPU{'s' * (self.gpus != 1)}{cost}>"
+
     @property
     def carries(self) -> bool:
         """Whether it meets the targets."""
@@ -53,7 +61,7 @@ def size(
     prices: Mapping[str, float] | None = None,
     finish_all: bool = False,
     seeds: int = 1,
-    overrides: Iterable[str] = (),
+    overrides: Overrides = (),
     jobs: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Size]:

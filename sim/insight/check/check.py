@@ -8,6 +8,7 @@ from math import inf, isclose, sqrt
 from pathlib import Path
 from typing import Any, Literal
 
+from sim.document import Overrides
 from sim.errors import ServecastError
 from sim.insight.check.baseline import Baseline, read
 from sim.insight.comparison import METRICS, metrics_of, variants_of
@@ -83,7 +84,7 @@ def check(
     tolerance: float = TOLERANCE,
     strict: bool = False,
     metrics: Iterable[str] = (),
-    overrides: Iterable[str] = (),
+    overrides: Overrides = (),
     seeds: Sequence[int] | None = None,
     jobs: int | None = None,
     progress: Callable[[int, int], None] | None = None,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sim.document import Overrides
 from sim.errors import ScenarioError, at_least_one
 from sim.insight.diagnosis.change import BOTTLENECKS, IDLE, SINGLE_NODE, Change, Score, apply
 from sim.insight.diagnosis.evidence import evidence
@@ -83,6 +84,10 @@ class Diagnosis:
     """Whether today's run can be believed."""
     made_with: dict[str, Any] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        held = ", ".join(one.bottleneck for one in self.binding) or "nothing"
+        return f"<Diagnosis of {self.name!r}: held back by {held}; {len(self.fixes)} fixes tried>"
+
     def _repr_html_(self) -> str:
         """What notebooks show."""
         from sim.insight.cards import diagnosis_card
@@ -144,7 +149,7 @@ def diagnose(
     source: Scenario | str | Path | Mapping[str, Any],
     *,
     seeds: int = 1,
-    overrides: Iterable[str] = (),
+    overrides: Overrides = (),
     jobs: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Diagnosis:

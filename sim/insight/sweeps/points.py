@@ -9,6 +9,7 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sim.document import Overrides
 from sim.errors import ScenarioError, at_least_one
 from sim.insight.comparison import METRICS, metrics_of
 from sim.insight.runs import Outcome, run_each
@@ -51,6 +52,10 @@ class Sweep:
     from_before: int
     """Runs that had been made before and were kept."""
     notes: tuple[str, ...] = field(default=())
+
+    def __repr__(self) -> str:
+        over = f"{len(self.points)} points over {', '.join(self.keys)}"
+        return f"<Sweep of {self.name!r}: {over}, of which {len(self.frontier)} no other beats>"
 
     def _repr_html_(self) -> str:
         """What notebooks show."""
@@ -136,7 +141,7 @@ def sweep(
     search: int | None = None,
     objectives: Sequence[str] | None = None,
     seeds: int = 1,
-    overrides: Iterable[str] = (),
+    overrides: Overrides = (),
     keep: str | Path | None = None,
     jobs: int | None = None,
     ray: str | None = None,

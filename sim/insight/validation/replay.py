@@ -1,6 +1,6 @@
 """Send the requests of a real run through a scenario, and compare what came of them."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from sim.document import Overrides, repeatable
 from sim.errors import ScenarioError, TraceError
 from sim.insight.validation.divergence import divergence
 from sim.insight.validation.errors import (
@@ -59,7 +60,7 @@ def validate(
     scenario: Scenario | str | Path | dict[str, Any],
     measured: str | Path,
     *,
-    overrides: Iterable[str] = (),
+    overrides: Overrides = (),
     fast_forward: bool = True,
     progress: Callable[[int, int], None] | None = None,
 ) -> Validation:
@@ -68,8 +69,8 @@ def validate(
     Arrivals, prompt and output lengths and shared prompts are replayed; requests that failed are sent and not
     compared. Raises ServecastError for whatever the user can mend.
     """
-    overrides = [overrides] if isinstance(overrides, str) else list(overrides)
-    if touched := [text for text in overrides if text.strip().startswith("workload")]:
+    overrides = repeatable(overrides)
+    if touched := [text for text in overrides if str(text).strip().startswith("workload")]:
         raise ScenarioError(f"--set {touched[0]}: a validation takes its workload from the measured run; leave it out")
     real = read_measured(measured)
     file = str(Path(measured).expanduser().resolve())
