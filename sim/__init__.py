@@ -7,8 +7,8 @@
 
 `load` reads a scenario, `run` simulates it, `compare` runs its variants, `capacity` finds the highest rate that meets
 the targets, `size` the cheapest cluster that carries the load, `sweep` runs a grid or a search, `diagnose` says what
-holds it back; `Result`, `Comparison`, `Capacity`, `Size`, `Sweep` and `Diagnosis` are what they return. Every error
-that the user can mend is a `ServecastError`.
+holds it back; `Result`, `Comparison`, `Capacity`, `Size`, `Sweep` and `Diagnosis` are what they return, and `open`
+opens one again that was saved. Every error that the user can mend is a `ServecastError`; `__version__` is the version.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -17,19 +17,27 @@ from sim.errors import ServecastError
 from sim.run import Result, run  # light; and `sim.run` must be the function, not the module
 
 if TYPE_CHECKING:
+    from sim.export.opened import SavedAnswer
+    from sim.export.opened import open as open
+    from sim.export.saved import SavedRun
     from sim.insight import Capacity, Comparison, Diagnosis, Size, Sweep, capacity, compare, diagnose, size
     from sim.insight.sweeps.points import sweep
     from sim.scenario import Scenario, load
 
 __all__ = [
-    "Capacity", "Comparison", "Diagnosis", "Result", "Scenario", "ServecastError", "Size", "Sweep",
-    "capacity", "compare", "diagnose", "load", "run", "size", "sweep",
+    "Capacity", "Comparison", "Diagnosis", "Result", "SavedAnswer", "SavedRun", "Scenario", "ServecastError", "Size",
+    "Sweep", "capacity", "compare", "diagnose", "load", "run", "size", "sweep",
 ]  # fmt: skip
 _LATER = dict.fromkeys(__all__, "sim.insight") | dict.fromkeys(("Scenario", "load"), "sim.scenario")
+_LATER |= {"SavedRun": "sim.export.saved"} | dict.fromkeys(("SavedAnswer", "open"), "sim.export.opened")
 
 
 def __getattr__(name: str) -> Any:
     """Import what is heavy only when it is asked for, so that `import sim` stays fast."""
+    if name == "__version__":
+        from sim.provenance import servecast_version
+
+        return servecast_version()
     if name not in _LATER:
         raise AttributeError(f"module 'sim' has no attribute {name!r}")
     from importlib import import_module
@@ -38,4 +46,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return [*__all__, "__version__", "open"]  # `from sim import *` leaves Python's own open as it is

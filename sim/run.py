@@ -8,10 +8,10 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+from sim.report.views import RunViews
+
 if TYPE_CHECKING:  # heavy; imported when a run needs them, so that `import sim` stays fast
     import pandas as pd
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
     from sim.document import Overrides
     from sim.metrics import RunContext
@@ -40,11 +40,14 @@ def run(
     loaded = load(scenario, overrides)
     if variant is not None:
         loaded = loaded.variant(variant)
-    resolved, record, context, summary = measure(loaded, fast_forward=fast_forward, progress=progress)
+    try:
+        resolved, record, context, summary = measure(loaded, fast_forward=fast_forward, progress=progress)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt from None  # without the event loop's account of it
     return Result(resolved, record, context, summary, perf_counter() - began)
 
 
-class Result:
+class Result(RunViews):
     """What a run came to.
 
     `summary` is JSON-ready and, like the tables, the same bytes for the same scenario, seed and version;
@@ -64,18 +67,6 @@ class Result:
     def __repr__(self) -> str:
         counts = self.summary["requests"]
         return f"<Result of {self.scenario.name!r}: {counts['finished']} of {counts['total']} requests finished>"
-
-    def _repr_html_(self) -> str:
-        """What notebooks show."""
-        from sim.report.card import run_card
-
-        return run_card(self.summary)
-
-    @property
-    def warnings(self) -> list[str]:
-        """What to know before believing the numbers; saturation first."""
-        saturation = self.summary["saturation"]["reason"]
-        return [*([f"saturated: {saturation}"] if saturation else []), *self.summary["warnings"]]
 
     @cached_property
     def requests(self) -> pd.DataFrame:
@@ -107,34 +98,6 @@ class Result:
         from sim.metrics import timeline
 
         return timeline(self.record.requests, self.record.steps, self.context)
-
-    def plot(self, path: str | Path | None = None) -> Figure:
-        """The overview picture; with `path` also written there as PNG."""
-        from sim.report.overview import overview
-        from sim.report.save import save_png
-
-        figure = overview(self.summary, self.requests, self.timeline)
-        if path is not None:
-            save_png(figure, path)
-        return figure
-
-    def plot_latency(self, name: str = "ttft", ax: Axes | None = None) -> Axes:
-        """The share of requests at or under each TTFT, TPOT or E2E (`ttft`, `tpot`, `e2el`), with the SLO."""
-        from sim.report import panels
-
-        return panels.latency(self.summary, self.requests, name, ax)
-
-    def plot_gpu_time(self, ax: Axes | None = None) -> Axes:
-        """Where the GPU-seconds went, as one bar."""
-        from sim.report import panels
-
-        return panels.gpu_time(self.summary, ax)
-
-    def plot_timeline(self, column: str = "queue_depth", ax: Axes | None = None) -> Axes:
-        """A column of `timeline` over time."""
-        from sim.report import panels
-
-        return panels.over_time(self.timeline, column, ax)
 
     def save(self, folder: str | Path) -> Path:
         """Write tables (Parquet), summary.json, scenario.resolved.yaml and overview.png into `folder`.

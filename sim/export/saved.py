@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,22 +13,27 @@ import pandas as pd
 from sim.errors import ServecastError
 from sim.report.folder import MARKS
 from sim.report.save import TABLES
+from sim.report.views import RunViews
 
 if TYPE_CHECKING:
     from sim.run import Result
 
 
-@dataclass(frozen=True)
-class SavedRun:
+@dataclass(frozen=True, repr=False)
+class SavedRun(RunViews):
     """One run: its summary, its tables (see sim.run.Result), and the resolved scenario as YAML."""
 
     name: str
-    summary: Mapping[str, Any]
+    summary: dict[str, Any]
     requests: pd.DataFrame
     steps: pd.DataFrame
     pauses: pd.DataFrame
     timeline: pd.DataFrame
     scenario: str
+
+    def __repr__(self) -> str:
+        counts = self.summary["requests"]
+        return f"<SavedRun of {self.name!r}: {counts['finished']} of {counts['total']} requests finished>"
 
 
 def open_run(

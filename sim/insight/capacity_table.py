@@ -17,27 +17,45 @@ from sim.report.folder import whole
 from sim.report.save import summary_json
 from sim.report.words import number
 
+COLUMNS = ("variant", "requests/s", "per GPU", "per $", "above it fails")
+
 
 def print_capacities(found: Sequence[Capacity], console: Console) -> None:
     """One row per variant, the best of each column marked, then what to know."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    for header in ("variant", "requests/s", "per GPU", "per $", "above it fails"):
+    for header in COLUMNS:
         table.add_column(header, justify="left" if header in ("variant", "above it fails") else "right")
-    best = [max(values) for values in zip(*(_figures(one) for one in found), strict=True)]
+    columns = list(zip(*(_figures(one) for one in found), strict=True))
+    best = [
+        max(values) if sum(number(max(values)) == number(value) for value in values) == 1 else None
+        for values in columns
+    ]
     for one in found:
-        cells = [
-            Text(number(value) if value else "-", "bold green" if len(found) > 1 and value == top else "")
-            for value, top in zip(_figures(one), best, strict=True)
+        variant, *figures, binding = cells(one)
+        marked = [
+            Text(cell, "bold green" if value == top else "")
+            for cell, value, top in zip(figures, _figures(one), best, strict=True)
         ]
-        table.add_row(one.variant, *cells, one.binding or "-")
+        table.add_row(variant, *marked, binding)
     console.print(table)
+    for note in notes(found):
+        console.print(Text(f"note: {note}", style="yellow"))
+
+
+def cells(one: Capacity) -> list[str]:
+    """One row of the table, as `COLUMNS` has it."""
+    return [one.variant, *(number(value) if value else "-" for value in _figures(one)), one.binding or "-"]
+
+
+def notes(found: Sequence[Capacity]) -> list[str]:
+    """What to know, each thing once."""
     about: dict[str, list[str]] = {}
     for one in found:
         for note in one.notes:
             about.setdefault(note, []).append(one.variant)
-    for note, variants in about.items():
-        whose = "" if len(variants) == len(found) else f"{', '.join(variants)}: "
-        console.print(Text(f"note: {whose}{note}", style="yellow"))
+    return [
+        note if len(variants) == len(found) else f"{', '.join(variants)}: {note}" for note, variants in about.items()
+    ]
 
 
 def capacities_json(found: Sequence[Capacity]) -> str:

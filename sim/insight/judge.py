@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from sim.insight.limits import Limit, broken_limit
 from sim.insight.runs import Outcome, run_groups, with_seeds
-from sim.report.words import number, percent
+from sim.report.words import number
 from sim.scenario import Scenario
 
 
@@ -26,7 +26,7 @@ class Verdict(NamedTuple):
         value = self.values.get(name)
         if value is None:
             return self.broke
-        return f"{self.broke} ({percent(value) if name == 'slo_attainment' else number(value)})"
+        return f"{self.broke} ({f'{value:.2%}' if name == 'slo_attainment' else number(value)})"
 
 
 class Judge:

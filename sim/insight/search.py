@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from sim.document import Overrides, repeatable
 from sim.errors import ScenarioError, at_least_one
+from sim.insight.answers import Capacities
 from sim.insight.belief import doubts
 from sim.insight.comparison import variants_of
 from sim.insight.limits import Limit, broken_limit, check_limited, parse_limit
@@ -102,7 +103,7 @@ def capacity(
     overrides: Overrides = (),
     jobs: int | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> list[Capacity]:
+) -> Capacities:
     """The highest rate of a scenario's workload, and of its variants, that meets the targets.
 
     The targets: that share of requests meets the scenario's slo; every one of `limits`, such as
@@ -140,7 +141,7 @@ def capacity(
         done += 1
         if progress is not None:
             progress(done, done + 4 * sum(search.next_load(tolerance) is not None for search in searches.values()))
-    return [_answer(name, search) for name, search in searches.items()]
+    return Capacities((_answer(name, search) for name, search in searches.items()), scenario.name)
 
 
 def own_rate(scenario: Scenario) -> float:

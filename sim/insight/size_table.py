@@ -18,7 +18,7 @@ from sim.report.folder import whole
 from sim.report.save import summary_json
 from sim.report.words import count, milliseconds, number, percent
 
-_COLUMNS = (
+COLUMNS = (
     "GPU", "TP", "replicas", "GPUs", "$/h", "meet the SLO", "TTFT p99", "TPOT p99", "busy", "why not fewer",
 )  # fmt: skip
 
@@ -26,17 +26,22 @@ _COLUMNS = (
 def print_sizes(found: Sequence[Size], console: Console) -> None:
     """One row per kind of replica, the cheapest first."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    for name in _COLUMNS:
+    for name in COLUMNS:
         table.add_column(name, justify="left" if name in ("GPU", "why not fewer") else "right")
     for place, one in enumerate(found):
         style = "bold green" if place == 0 and one.carries else "" if one.carries else "dim"
-        table.add_row(*(Text(cell, style=style) for cell in _cells(one)))
+        table.add_row(*(Text(cell, style=style) for cell in cells(one)))
     console.print(table)
-    runs = {f"{one.gpu} TP{one.tensor_parallel}" if one.tensor_parallel else one.gpu: one.summary for one in found}
-    for note in doubts({name: summary for name, summary in runs.items() if summary}):
+    for note in notes(found):
         console.print(Text(f"note: {note}", style="yellow"))
     if not any(one.carries for one in found):
         console.print(Text("nothing that was tried carries this load", style="bold red"))
+
+
+def notes(found: Sequence[Size]) -> list[str]:
+    """Whether the runs behind it can be believed, each doubt once."""
+    runs = {f"{one.gpu} TP{one.tensor_parallel}" if one.tensor_parallel else one.gpu: one.summary for one in found}
+    return doubts({name: summary for name, summary in runs.items() if summary})
 
 
 def sizes_json(found: Sequence[Size]) -> str:
@@ -58,7 +63,8 @@ def _plain(one: Size) -> dict[str, Any]:
     return {name: value for name, value in asdict(one).items() if name != "summary"}
 
 
-def _cells(one: Size) -> list[str]:
+def cells(one: Size) -> list[str]:
+    """One row of the table, as `COLUMNS` has it."""
     kind = [one.gpu, str(one.tensor_parallel) if one.tensor_parallel else "-"]
     if not one.carries:
         return [*kind, "-", "-", "-", *["-"] * 4, one.why]

@@ -11,6 +11,7 @@ from typing import Any
 from sim.choice import nearest
 from sim.document import Overrides
 from sim.errors import ScenarioError, ServecastError, at_least_one
+from sim.insight.answers import Sizes
 from sim.insight.brackets import Bracket, cheapest, narrow
 from sim.insight.judge import Judge
 from sim.insight.limits import check_limited, parse_limit
@@ -64,7 +65,7 @@ def size(
     overrides: Overrides = (),
     jobs: int | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> list[Size]:
+) -> Sizes:
     """For each kind of replica the fewest that meet the targets under the scenario's load, the cheapest kind first.
 
     Kinds are the `gpus` (profiles; default: the scenario's own) times the `tensor_parallel` widths (default: its own);
@@ -88,13 +89,14 @@ def size(
     if given.pools:
         if gpus or tensor_parallel:
             raise ScenarioError("--gpu and --tensor-parallel size one kind of replica; the pools have their own")
-        return [_pools(_with_prices(scenario, prices), judge, most_gpus)]
+        return Sizes([_pools(_with_prices(scenario, prices), judge, most_gpus)], scenario.name)
     widths = list(tensor_parallel) or [given.tensor_parallel]
     brackets = [_bracket(scenario, gpu, width, prices, finish_all) for gpu in named for width in widths]
     narrow(brackets, judge, most_gpus)
     if all(bracket.error for bracket in brackets):
         raise ScenarioError(f"no kind of replica can be run, the first because: {brackets[0].error}")
-    return sorted((_answer(bracket, most_gpus, cheapest(brackets)) for bracket in brackets), key=_order)
+    least = cheapest(brackets)
+    return Sizes(sorted((_answer(bracket, most_gpus, least) for bracket in brackets), key=_order), scenario.name)
 
 
 def _checked(prices: Mapping[str, float], named: Iterable[str]) -> Mapping[str, float]:
