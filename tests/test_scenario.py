@@ -283,8 +283,8 @@ def test_the_preset_holds_vllms_defaults_by_gpu() -> None:
 
 
 def test_the_public_names_exist() -> None:
-    assert set(dir(sim)) == set(sim.__all__)
-    for name in sim.__all__:
+    assert set(dir(sim)) == {*sim.__all__, "__version__", "open"}
+    for name in dir(sim):
         assert getattr(sim, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         _ = sim.nonsense
