@@ -2,7 +2,8 @@
 
 `router: Annotated[Any, Choice("sim.routing")] = "round_robin"` accepts `round_robin`, `{round_robin: null}`,
 `{random: {stream: 2}}`, `"my_pkg.mine:Mine"`, `{"my_pkg.mine:Mine": {...}}` or an instance, and always yields
-an instance; it dumps back to `{name: {every parameter}}`. Config of the enclosing class needs
+an instance; where there is an option `fixed` of one parameter, a bare number is its value. It dumps back to
+`{name: {every parameter}}`. Config of the enclosing class needs
 `validate_default=True`, so that a default given by name becomes an instance as well.
 
 A module `least_outstanding.py` offers its public frozen dataclass `LeastOutstanding` (or one whose name
@@ -25,8 +26,36 @@ from typing_extensions import TypedDict
 
 from sim.errors import ScenarioError
 from sim.fielddocs import describe
+from sim.wording import sentence
 
 _OWN_CODE = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
+_FIXED = "fixed"
+_MOST_GUESSES = 8
+_OTHER_WORDS = {
+    "deterministic": ("constant", "fixed"),
+    "const": ("constant", "fixed"),
+    "constant": ("fixed",),
+    "fixed": ("constant",),
+    "exponential": ("poisson",),
+    "burst": ("all_at_once", "on_off"),
+    "fifo": ("fcfs",),
+    "lifo": ("last_come",),
+    "sjf": ("shortest_job",),
+    "edf": ("earliest_deadline",),
+    "lpm": ("longest_prefix_match",),
+    "vtc": ("virtual_token_counter",),
+    "rr": ("round_robin",),
+    "jsq": ("least_outstanding",),
+    "least_loaded": ("least_outstanding",),
+    "least_connections": ("least_outstanding",),
+    "least_request": ("least_outstanding",),
+    "p2c": ("power_of_two",),
+    "hash": ("consistent_hash",),
+    "sticky": ("session_affinity",),
+    "continuous": ("vllm_v1", "orca"),
+    "chunked": ("sarathi",),
+}
+"""What else options of scenarios are called; only for hints."""
 _in_schema: ContextVar[tuple[str, ...]] = ContextVar("_in_schema", default=())
 
 
@@ -60,6 +89,8 @@ class Choice:
                     forms.append({"const": name})
                     parameters = {"anyOf": [parameters, {"type": "null"}]}
                 forms.append(_one_key(name, parameters))
+            if field := _number_of(self.package):
+                forms.append({"type": "number", "description": f"the same as {{{_FIXED}: {{{field}: ...}}}}"})
             forms.append({"type": "string", "pattern": _OWN_CODE, "description": "own code, module:Class"})
             own = {"type": "object", "patternProperties": {_OWN_CODE: {"type": ["object", "null"]}}}
             forms.append({**own, "additionalProperties": False, "minProperties": 1, "maxProperties": 1})
@@ -100,7 +131,7 @@ def build(package: str, value: Any) -> Any:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise ScenarioError(f"{where}: {first['msg']}, got {first['input']!r}") from error
+        raise ScenarioError(sentence(where, first["type"], first["msg"], first["input"])) from error
     except PydanticCustomError as error:
         raise ScenarioError(error.message()) from error
 
@@ -118,21 +149,37 @@ def options(package: str) -> dict[str, type]:
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """A closing remark for an error: "; did you mean 'x'?" or "; known: a, b, c"."""
+    """A closing remark for an error: "; did you mean 'x'?" or "; known: a, b, c".
+
+    Meant are names that are the word but for capitals and hyphens, else those that begin with it, else those that hold
+    it, else another word for it (`_OTHER_WORDS`), else the one that is spelt most alike.
+    """
     known = list(known)
-    lowered = {k.lower(): k for k in known}
-    close = difflib.get_close_matches(str(word).lower(), lowered, n=1, cutoff=0.6)
-    close = close or [k for k in lowered if k.startswith(str(word).lower())]
-    if 0 < len(close) <= 3:
-        *others, last = [repr(lowered[k]) for k in close]
+    asked = _bare(word)
+    bare = {_bare(name): name for name in known}
+    guesses = (
+        [asked] if asked in bare else [],
+        [name for name in bare if name.startswith(asked)] if len(asked) > 1 else [],
+        [name for name in bare if asked in name] if len(asked) > 2 else [],
+        [name for name in _OTHER_WORDS.get(asked, ()) if name in bare],
+        difflib.get_close_matches(asked, bare, n=1, cutoff=0.6),
+    )
+    *others, last = [repr(bare[name]) for name in next(filter(None, guesses), ())] or [""]
+    if last and len(others) < _MOST_GUESSES:
         return f"; did you mean {', '.join(others)} or {last}?" if others else f"; did you mean {last}?"
     return f"; known: {', '.join(known)}" if known else "; it takes none"
+
+
+def _bare(word: str) -> str:
+    return str(word).lower().replace("-", "_")
 
 
 def _split(package: str, value: Any) -> tuple[str, Mapping[str, Any]]:
     """What was written, as (name, parameters)."""
     if isinstance(value, str):
         return value, {}
+    if isinstance(value, int | float) and not isinstance(value, bool) and (field := _number_of(package)):
+        return _FIXED, {field: value}
     if _is_instance(value):
         parameters = {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if f.init}
         return _name_in(package, type(value)), parameters
@@ -143,6 +190,14 @@ def _split(package: str, value: Any) -> tuple[str, Mapping[str, Any]]:
         raise _error(f"write the parameters of {name!r} as a mapping, {{{name}: {{parameter: value}}}}")
     names = ", ".join(options(package))
     raise _error(f"write one name, or one name with its parameters, {{name: {{parameter: value}}}}; known: {names}")
+
+
+def _number_of(package: str) -> str | None:
+    """The parameter of the package's `fixed` that a bare number stands for: `1000` is `{fixed: {tokens: 1000}}`."""
+    if _FIXED not in _module_names(package):
+        return None
+    needed = _required(_find(package, _FIXED))
+    return needed[0] if len(needed) == 1 else None
 
 
 def _find(package: str, name: str) -> type:

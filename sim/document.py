@@ -124,6 +124,8 @@ def _construct(loader: "_Loader", node: yaml.Node, path: KeyPath, lines: dict[Ke
         result = {}
         for key_node, value_node in node.value:
             key = loader.construct_object(key_node)
+            if type(key) in (int, float):
+                key = key_node.value  # a name, of a variant perhaps: as it was written
             lines[(*path, str(key))] = key_node.start_mark.line + 1
             result[key] = _construct(loader, value_node, (*path, str(key)), lines)
         return result

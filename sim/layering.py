@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 from sim.choice import Choice, nearest
 from sim.document import Document, KeyPath
 from sim.errors import ScenarioError
+from sim.wording import sentence
 
 _OTHER_NAMES = {
     "scheduling_policy": "engine.ordering",
@@ -39,6 +40,9 @@ _OTHER_NAMES = {
     "e2e": "slo.e2el",
     "itl": "slo.tpot",
 }
+
+_MOST_PROBLEMS = 10
+_WORDS = ("True", "False")
 
 _NOT_MODELLED = {
     "best_of": "the best of several answers is",
@@ -127,35 +131,42 @@ def _inside(annotation: Any) -> Iterator[Any]:
 def explain(
     model: type[BaseModel], error: ValidationError, documents: Sequence[Document], where: str = ""
 ) -> ScenarioError:
-    """The first thing that is wrong, as one sentence with its place and its mend."""
-    problems = error.errors(include_url=False)
-    problems.sort(key=lambda problem: problem["type"] != "extra_forbidden")  # a typo explains what is missing
-    problem = problems[0]
-    path = tuple(str(part) for part in problem["loc"])
-    text = f"{_place(path, documents)}: {where}{_sentence(model, path, problem)}"
-    if len(problems) > 1:
-        text += f" (and {len(problems) - 1} more)"
-    return ScenarioError(text)
+    """All that is wrong, one line each with its place and its mend; a typo explains what is missing because of it."""
+    found = []
+    for problem in error.errors(include_url=False):
+        path = tuple(str(part) for part in problem["loc"])
+        found.append((path, problem["type"], _sentence(model, path, problem)))
+    typos = [(path[:-1], text) for path, kind, text in found if kind == "extra_forbidden"]
+    found = [one for one in found if not (one[1] == "missing" and _is_meant(one[0], typos))]
+    found.sort(key=lambda one: one[1] != "extra_forbidden")
+    return ScenarioError(listed([f"{_place(path, documents)}: {where}{text}" for path, _, text in found]))
+
+
+def listed(problems: Sequence[str]) -> str:
+    """Problems, one line each, and how many more there are."""
+    more = len(problems) - _MOST_PROBLEMS
+    return "\n".join([*problems[:_MOST_PROBLEMS], *([f"and {more} more like these"] if more > 0 else [])])
+
+
+def _is_meant(missing: KeyPath, typos: Sequence[tuple[KeyPath, str]]) -> bool:
+    """Whether an unknown key beside the missing one was meant to be it."""
+    return any(beside == missing[:-1] and f"did you mean {missing[-1]!r}?" in text for beside, text in typos)
 
 
 def _sentence(model: type[BaseModel], path: KeyPath, problem: Any) -> str:
+    if path[-1:] == ("[key]",):
+        name = str(problem["input"])
+        return f"{'.'.join(path[:-2])}: a name must be text; quote it: '{name.lower() if name in _WORDS else name}'"
     key = ".".join(path) or "the scenario"
     if problem["type"] == "extra_forbidden":
         return f"{key} is not a known key{_mend(model, path)}"
-    if problem["type"] == "missing":
-        return f"{key} is missing"
-    message = str(problem["msg"]).removeprefix("Value error, ").removeprefix("Assertion failed, ")
-    if problem["type"] in ("choice", "value_error"):
-        return f"{key}: {message}"
-    if problem["type"] in ("model_type", "dict_type", "dataclass_type"):
-        return f"{key} must hold `key: value` lines, not {_short(problem['input'])}"
-    message = message.replace("Input should", "must", 1).replace("must have", "should have", 1)
-    return f"{key} {message[0].lower()}{message[1:]}, not {_short(problem['input'])}"
+    return sentence(key, problem["type"], str(problem["msg"]), problem["input"])
 
 
 def _mend(model: type[BaseModel], path: KeyPath) -> str:
     """A closing remark on an unknown key: the key that was meant, here or in another section."""
     *parents, key = path
+    key = key.replace("-", "_")
     if key in _NOT_MODELLED:
         return f": {_NOT_MODELLED[key]} not modelled"
     if key in _OTHER_NAMES:
@@ -168,7 +179,7 @@ def _mend(model: type[BaseModel], path: KeyPath) -> str:
         elif section is not None:
             named = next((kind for kind in _kinds(section, parent) if isinstance(kind, Named)), None)
             section = section if named else next(_sections(section, parent), None)
-    if section is None or key in section.model_fields:
+    if section is None or path[-1] in section.model_fields:
         return ""
     hint = nearest(key, section.model_fields)
     for name in model.model_fields if "did you mean" not in hint else ():
@@ -193,8 +204,3 @@ def _depth(data: Any, path: KeyPath) -> int:
             return depth
         data = data[part]
     return len(path)
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -91,7 +91,7 @@ def names() -> list[str]:
 def load(name: str) -> Preset:
     """The preset of that name; raises ScenarioError with the nearest name when there is none."""
     if name not in names():
-        raise ScenarioError(f"engine.preset: there is no preset {name!r}{nearest(name, names())}")
+        raise ScenarioError(f"there is no preset {name!r}{nearest(name, names())}")
     read = document.read(_FOLDER / f"{name}.yaml")
     try:
         file = _File.model_validate(read.data)

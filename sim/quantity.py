@@ -47,3 +47,11 @@ Seconds = Annotated[
 
 Bytes = Annotated[int, BeforeValidator(_bytes, json_schema_input_type=int | str), Field(ge=0)]
 """A size in bytes; "16GB" is 16e9 and "16GiB" is 16 * 2**30."""
+
+
+def _name(value: Any) -> Any:
+    return str(value) if type(value) in (int, float) else value
+
+
+Name = Annotated[str, BeforeValidator(_name)]
+"""A name of the user's own; a bare number will do: `512` is "512"."""

@@ -16,6 +16,7 @@ from sim.document import Document, Overrides
 from sim.errors import ScenarioError
 from sim.fielddocs import add_examples
 from sim.paths import data_dir
+from sim.quantity import Name
 from sim.sections import Cluster, Engine, Measure, Placement, Slo, Tenant
 from sim.sections.section import Section
 from sim.workload.spec import Workload
@@ -41,11 +42,11 @@ class Scenario(Section):
     """How long a step takes. E.g. `profile`."""
     slo: Slo = Slo()
     """Latency targets; goodput counts the requests that meet all of them. E.g. `{ttft: 500ms, tpot: 50ms}`."""
-    tenants: dict[str, Tenant] = Field(default={})
+    tenants: dict[Name, Tenant] = Field(default={})
     """What differs for some of the workload's tenants, by name. E.g. `{batch: {priority: 1}}`."""
     measure: Measure = Measure()
     """Which requests the statistics count. E.g. `{warmup: 1min}`."""
-    variants: dict[str, dict[str, Any]] = Field(default={})
+    variants: dict[Name, dict[str, Any]] = Field(default={})
     """Changes to this scenario, by name, to be compared with it. E.g. `{few: {engine: {max_num_seqs: 32}}}`."""
     base_dir: str = "."
     """The folder that relative paths start from, itself relative to the file's folder."""
@@ -146,8 +147,14 @@ def load(
     said = layering.merge(Scenario, [layer.data for layer in documents[1:]]).get("engine") or {}
     variants = {name: _still_said(said, changes) for name, changes in scenario.variants.items()}
     scenario = scenario.model_copy(update={"variants": variants})
+    wrong = []
     for name in variants:
-        _checked([*documents, _variant_document(name, scenario, first)], f"in variant {name!r}, ")
+        try:
+            _checked([*documents, _variant_document(name, scenario, first)], f"in variant {name!r}, ")
+        except ScenarioError as error:
+            wrong += str(error).splitlines()
+    if wrong:
+        raise ScenarioError(layering.listed(wrong))
     return scenario.model_copy(update={"base_dir": base_dir})
 
 

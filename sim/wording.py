@@ -1,6 +1,7 @@
 """Plain words for what the validation library says of a value."""
 
 import re
+from typing import Any
 
 _PLAIN = (
     (r"Input should be a valid integer.*", "must be a whole number"),
@@ -24,3 +25,22 @@ def plain(message: str) -> str:
         if found:
             break
     return message
+
+
+def sentence(key: str, kind: str, message: str, value: Any) -> str:
+    """What is wrong with a key, from the library's kind of error, its message and the value that was given."""
+    if kind == "missing":
+        return f"{key} is missing"
+    message = message.removeprefix("Value error, ").removeprefix("Assertion failed, ")
+    if kind in ("choice", "value_error"):
+        return f"{key}: {message}"
+    if kind in ("model_type", "dict_type", "dataclass_type"):
+        return f"{key} must hold `key: value` lines, not {short(value)}"
+    message = plain(message)
+    return f"{key} {message[0].lower()}{message[1:]}, not {short(value)}"
+
+
+def short(value: Any) -> str:
+    """The value as it may stand in a sentence."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

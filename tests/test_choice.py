@@ -213,5 +213,5 @@ def test_build_and_name_of_work_without_pydantic() -> None:
     assert choice.name_of(built) == "shop.arrivals.poisson:Poisson"
     with pytest.raises(ScenarioError, match=r"did you mean 'poisson'\?"):
         choice.build("shop.arrivals", "poison")
-    with pytest.raises(ScenarioError, match=r"poisson\.rate_per_s: Input should be greater than 0, got 0"):
+    with pytest.raises(ScenarioError, match=r"poisson\.rate_per_s must be greater than 0, not 0"):
         choice.build("shop.arrivals", {"poisson": {"rate_per_s": 0}})

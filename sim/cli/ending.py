@@ -62,5 +62,6 @@ def _cut_short(cause: BaseException | None) -> int:
 
 
 def _complain(text: str, code: int = 2) -> int:
-    print(f"servecast: {text}", file=sys.stderr)
+    lines = text.replace("\n", "\n  ")
+    print(f"servecast: {lines}", file=sys.stderr)
     return code

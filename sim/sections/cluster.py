@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from sim.choice import Choice, nearest
-from sim.quantity import Seconds
+from sim.quantity import Name, Seconds
 from sim.sections.autoscaling import Autoscaling
 from sim.sections.cold_start import ColdStart
 from sim.sections.disaggregation import Disaggregation, Role
@@ -93,7 +93,7 @@ class Cluster(Placement):
     """A request that has lost so many replicas, and loses one more, fails."""
     max_gateway_queue: Annotated[int, Field(ge=0)] | None = None
     """Most requests that wait while no replica takes any, further ones fail; default: no limit. E.g. `1000`."""
-    pools: dict[str, Pool] = Field(default={})
+    pools: dict[Name, Pool] = Field(default={})
     """Replicas of several kinds, by name; what a pool leaves out is as said here. Default: one kind. E.g. `{h100:
     {replicas: 2}, l40s: {gpu: l40s, replicas: 4}}`."""
     disaggregation: Disaggregation = Disaggregation()

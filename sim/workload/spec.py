@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from sim.choice import Choice
 from sim.errors import ScenarioError
-from sim.quantity import Seconds
+from sim.quantity import Name, Seconds
 from sim.streams import stream
 from sim.workload.adapting import with_adapters
 from sim.workload.answers import with_answers
@@ -52,9 +52,9 @@ class Workload(BaseModel):
     arrivals: Annotated[Any, Choice("sim.workload.arrivals")] | None = None
     """A process that makes requests. E.g. `{poisson: {rate_per_s: 12}}`."""
     prompt_tokens: Annotated[Any, Choice("sim.workload.lengths")] | None = None
-    """Lengths of the prompts. E.g. `{lognormal: {mean: 800, p99: 4000}}`."""
+    """Lengths of the prompts; a bare number: all of them that long. E.g. `{lognormal: {mean: 800, p99: 4000}}`."""
     output_tokens: Annotated[Any, Choice("sim.workload.lengths")] | None = None
-    """Lengths of the outputs. E.g. `{lognormal: {mean: 200, p99: 800}}`."""
+    """Lengths of the outputs; a bare number: all of them that long. E.g. `{lognormal: {mean: 200, p99: 800}}`."""
     lengths: Annotated[Any, Choice("sim.workload.pairs")] | None = None
     """Prompt and output drawn together, instead of apart. E.g. `{empirical: {path: lengths.csv}}`."""
     requests: Annotated[int, Field(ge=1, le=MAX_REQUESTS)] | None = None
@@ -70,7 +70,7 @@ class Workload(BaseModel):
     """What prompts have in common; default: nothing. E.g. `{shared_prefix: {groups: 10, shared_tokens: 1024}}`."""
     priorities: Annotated[dict[int, Positive], Field(min_length=1)] | None = None
     """Priority value -> weight; lower values are more urgent. E.g. `{0: 1, 1: 9}`."""
-    tenants: Annotated[dict[str, Positive], Field(min_length=1)] | None = None
+    tenants: Annotated[dict[Name, Positive], Field(min_length=1)] | None = None
     """Tenant -> weight: whose request each one is. E.g. `{web: 3, batch: 1}`."""
     patience: Annotated[Any, Choice("sim.workload.patience")] | None = None
     """When clients cancel their requests; default: never. E.g. `{exponential: {mean: 20s}}`."""
@@ -87,7 +87,7 @@ class Workload(BaseModel):
     prediction_error: NonNegative = 0.0
     """How wrong schedulers guess output lengths: the standard deviation of ln(guess / truth); 0: they know. E.g.
     `0.5`."""
-    mix: Annotated[dict[str, "Workload"], Field(min_length=1)] | None = None
+    mix: Annotated[dict[Name, "Workload"], Field(min_length=1)] | None = None
     """Several workloads at once, beside them only load: and retries:; the requests of each are a tenant's of its name.
     E.g. `{chat: {trace: {csv: {path: chat.csv}}}, batch: {trace: {csv: {path: batch.csv}}}}`."""
     load: Positive = 1.0

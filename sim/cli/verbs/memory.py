@@ -19,7 +19,7 @@ def memory(
     ] = None,
     model: Annotated[str | None, typer.Option(help="Without a scenario: a built-in model, or a config.json.")] = None,
     gpu: Annotated[str, typer.Option(help="Without a scenario: a GPU profile.")] = "h100-sxm",
-    tp: Annotated[int, typer.Option(help="Without a scenario: GPUs that share the model.")] = 1,
+    tp: Annotated[int, typer.Option(min=1, help="Without a scenario: GPUs that share the model.")] = 1,
     tokens: Annotated[
         int | None, typer.Option(min=1, help="Length of a request; default: the scenario's mean, or 1024.")
     ] = None,
@@ -34,6 +34,7 @@ def memory(
     servecast memory quickstart
     servecast memory --model qwen2.5-72b --gpu h100-sxm --tp 4 --tokens 8192
     """
+    from sim import hardware, models
     from sim.report.folder import check_folder
     from sim.report.memory import activations_by_tokens, memory_json, memory_report, save_memory
     from sim.resolve import resolve_cluster
@@ -44,6 +45,9 @@ def memory(
     model = model or next((text.partition("=")[2] for text in flags if text.startswith("model=")), None)
     if (scenario is None) == (model is None):
         raise ScenarioError("name a scenario, or a --model: one of the two")
+    if model is not None:
+        models.load(model)  # of these two a scenario's errors would name keys that nobody wrote
+        hardware.load(gpu)
     given = scenario or {
         "model": model,
         "cluster": {"gpu": gpu, "tensor_parallel": tp},
