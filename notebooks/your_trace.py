@@ -8,8 +8,8 @@
 
 # %% [markdown]
 # # Bring your own trace
-# A CSV with arrival_s, prompt_tokens and output_tokens is all it takes. Here the sample that ships stands for yours: put
-# your file's path into TRACE.
+# A log with times, prompt and output lengths is all it takes (`columns:` says what its columns are called, where these are no
+# usual names). Here the sample that ships, with arrival_s, prompt_tokens and output_tokens, stands for yours.
 
 # %%
 import pandas as pd

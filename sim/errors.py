@@ -29,17 +29,26 @@ class TraceError(ServecastError):
 class OptionError(TraceError):
     """A trace that options of its format make readable.
 
-    `told` is what is wrong, `mend` the options and their values as YAML, `otherwise` what else would help.
+    `told` is what is wrong, `mend` the options and their values as YAML, `otherwise` what else would help, `why` the
+    rows that each option is for.
     """
 
-    def __init__(self, told: str, mend: Mapping[str, str], otherwise: str = "") -> None:
+    def __init__(
+        self, told: str, mend: Mapping[str, str], otherwise: str = "", why: Mapping[str, str] | None = None
+    ) -> None:
         written = ", ".join(f"{name}: {value}" for name, value in mend.items())
         super().__init__(f"{told}; {otherwise and otherwise + ', or '}write beside the trace's path: {written}")
-        self.told, self.mend, self.otherwise = told, mend, otherwise
+        self.told, self.mend, self.otherwise, self.why = told, mend, otherwise, why or {}
 
-    def for_command(self) -> TraceError:
-        """The same for the command line of `servecast trace`."""
-        written = " ".join(f"--set {_quoted(f'{name}={value}')}" for name, value in self.mend.items())
+    def for_command(self, option: str = "--set", within: str = "") -> TraceError:
+        """The same where there is no scenario, but an option of the command line that takes KEY=VALUE.
+
+        `within` names an option of the trace whose own keys it takes.
+        """
+        pairs = [f"{name}={value}" for name, value in self.mend.items()]
+        if within in self.mend:
+            pairs = [pair.replace(": ", "=") for pair in self.mend[within].strip("{}").split(", ")]
+        written = " ".join(f"{option} {_quoted(pair)}" for pair in pairs)
         return TraceError(f"{self.told}; {self.otherwise and self.otherwise + ', or '}add {written}")
 
 

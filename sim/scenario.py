@@ -19,6 +19,7 @@ from sim.paths import data_dir
 from sim.quantity import Name
 from sim.sections import Cluster, Engine, Measure, Placement, Slo, Tenant
 from sim.sections.section import Section
+from sim.workload.guess import refuse_trace
 from sim.workload.spec import Workload
 
 
@@ -135,6 +136,7 @@ def load(
         first, folder = Document(dict(source), "scenario"), Path()
     else:
         path = locate(source)
+        refuse_trace(path)
         first, folder = document.read(path), path.parent
         first.data.setdefault("name", path.stem)
     documents = [first, *sorted(document.parse_overrides(overrides), key=_names_no_preset)]

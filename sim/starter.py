@@ -1,22 +1,23 @@
 """A first scenario: a commented file, from a few answers."""
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
 
 from sim.choice import options
-from sim.errors import ScenarioError
+from sim.errors import OptionError, ScenarioError
+from sim.insight.traces.readable import Readable, readable
 from sim.resolve import resolve_cluster
 from sim.scenario import load
-from sim.workload.guess import FORMATS, guess_format
+from sim.workload.guess import FORMATS, UnknownFormatError
 
 
 @dataclass(frozen=True)
 class Answers:
-    """What the first scenario is about; `trace` replaces rate, lengths and their number."""
+    """What the first scenario is about; `trace`, with options of its format, replaces rate, lengths and number."""
 
     model: str = "llama-3.1-8b"
     gpu: str = "h100-sxm"
@@ -26,6 +27,7 @@ class Answers:
     output_tokens: int = 200
     requests: int = 5000
     trace: Path | None = None
+    trace_options: Mapping[str, object] = field(default_factory=dict)
     ttft: str = "500ms"
     tpot: str = "50ms"
     preset: str = "vllm-v1"
@@ -95,17 +97,41 @@ def _workload(answers: Answers, folder: Path) -> list[str]:
             f"  output_tokens: {{lognormal: {{mean: {answers.output_tokens}, p99: {answers.output_tokens * 4}}}}}",
             f"  requests: {answers.requests}  # enough for a p99 that can be believed: the report says",
         ]
-    form = guess_format(answers.trace)
+    found = _read(answers.trace, answers.trace_options)
     path = os.path.relpath(answers.trace.absolute(), folder)
-    fields = getattr(options(FORMATS)[form], "__dataclass_fields__", {})
-    lines = ["workload:", "  trace:", f"    {form}:", f"      path: {_yaml(path)}  # starts from this file's folder"]
+    fields = getattr(options(FORMATS)[found.format], "__dataclass_fields__", {})
+    lines = [
+        f"workload:  # {found.requests:,} requests",
+        "  trace:",
+        f"    {found.format}:",
+        f"      path: {_yaml(path)}  # starts from this file's folder",
+    ]
+    for name, value in found.options.items():
+        why = found.why.get(name)
+        lines.append(f"      {name}: {value}" + (f"  # {why}" if why else ""))
+    if found.grid_s is not None and "jitter" not in found.options:
+        lines.append(f"      # jitter: grid  # its times sit on a grid of {found.grid_s:.3g} s; this spreads them")
     if "speedup" in fields:
         lines.append("      # speedup: 2    # the same requests in half the time")
     if "limit" in fields:
         lines.append("      # limit: 5000   # only the first rows")
-    if not hasattr(options(FORMATS)[form], "read"):
+    if not found.timed:
         lines.append(f"  arrivals: {{poisson: {{rate_per_s: {answers.rate_per_s:g}}}}}  # the file has no times")
     return lines
+
+
+def _read(trace: Path, said: Mapping[str, object]) -> Readable:
+    """What the trace needs to be read. Raises TraceError, with options of `servecast init` that mend it."""
+    try:
+        return readable(trace, said)
+    except OptionError as error:
+        raise error.for_command("--trace-set") from error
+    except UnknownFormatError as error:
+        known = ", ".join(options(FORMATS))
+        mend = (
+            f"leave --trace out, and write `trace: {{FORMAT: {{path: {trace}}}}}` into the scenario; formats: {known}"
+        )
+        raise UnknownFormatError(f"{error}; {mend}") from error
 
 
 def _settings(answers: Answers) -> dict[str, dict[str, object]]:

@@ -99,7 +99,7 @@ class AnyTimes:
     source: Column
     shifts: bool = True
     kind: Literal["", "numbers", "dates"] = ""
-    unit_s: float = 1.0
+    per_second: float = 1.0
     zoned: bool = False
     middle: float = 0.0
     first: float = 0.0
@@ -114,16 +114,17 @@ class AnyTimes:
         if not self.kind:
             seconds = np.full(len(rows.numbers(values)), np.nan)
             return Times(seconds, [Problem(self.column, np.isnan(seconds), _BAD_TIME, "with a blank")])
-        seconds = rows.numbers(values) * self.unit_s
+        counts = rows.numbers(values)
         if not self.shifts:
+            seconds = counts / self.per_second
             return Times(seconds, list(_number_problems(self.column, seconds, rows, values, _BAD_TIME)))
-        odd, far = ~np.isfinite(seconds), np.abs(seconds - self.middle) > MAX_ARRIVAL_S
+        odd, far = ~np.isfinite(counts), np.abs(counts - self.middle) > MAX_ARRIVAL_S * self.per_second
         problems = [*_blanks(self.column, odd, rows, values, _BAD_TIME), Problem(self.column, odd, _BAD_TIME)]
         problems.append(Problem(self.column, ~odd & far, _FAR))
-        return Times(np.where(far, np.nan, seconds - self.first), problems)
+        return Times(np.where(far, np.nan, (counts - self.first) / self.per_second), problems)
 
     def begin(self, first_s: float) -> None:
-        self.first += first_s
+        self.first += first_s * self.per_second
         self.first_ns += round(first_s * 1e9)
 
     def notes(self) -> Iterator[str]:
@@ -139,18 +140,16 @@ class AnyTimes:
             return
         if len(finite) == 0:
             return
-        self.kind, self.unit_s = "numbers", 1.0 / self.source.per_second
-        middle = float(np.median(finite)) * self.unit_s
-        since_1970 = middle >= _SINCE_1970
-        if middle >= _WRONG_UNIT:
-            name, self.unit_s = _unit_by_size(float(np.median(finite)))
+        self.kind, self.per_second, self.middle = "numbers", self.source.per_second, float(np.median(finite))
+        since_1970 = self.middle >= _SINCE_1970 * self.per_second
+        if self.middle >= _WRONG_UNIT * self.per_second:
+            name, self.per_second = _unit_by_size(self.middle)
             self.told.append(f"{self.source.name} is taken to count {name} since 1970")
         elif not self.source.says_unit and not since_1970:
             self.told.append(f"{self.source.name} names no unit and is taken as seconds")
         self.shifts = since_1970 or self.source.name != "arrival_s"
-        self.middle = float(np.median(finite)) * self.unit_s
-        near = finite[np.abs(finite * self.unit_s - self.middle) <= MAX_ARRIVAL_S]
-        self.first = float(near[0]) * self.unit_s if self.shifts else 0.0
+        near = finite[np.abs(finite - self.middle) <= MAX_ARRIVAL_S * self.per_second]
+        self.first = float(near[0]) if len(near) and self.shifts else self.middle
 
     def _understand_dates(self, rows: Rows, values: Any) -> None:
         ns, zoned = nanoseconds(rows.values(values))
@@ -186,11 +185,10 @@ def moments(numbers: Floats, values: list[Any], source: Column) -> tuple[Floats,
     """
     given, finite = ~blank(values), numbers[np.isfinite(numbers)]
     if len(finite) * 2 >= given.sum():
-        unit_s = 1.0 / source.per_second
-        middle = float(np.median(finite)) if len(finite) else 0.0
-        if middle * unit_s >= _WRONG_UNIT:
-            return numbers * _unit_by_size(middle)[1], False
-        return numbers * unit_s, not source.says_unit and middle * unit_s < _SINCE_1970
+        middle, per_second = float(np.median(finite)) if len(finite) else 0.0, source.per_second
+        if middle >= _WRONG_UNIT * per_second:
+            return numbers / _unit_by_size(middle)[1], False
+        return numbers / per_second, not source.says_unit and middle < _SINCE_1970 * per_second
     ns, zoned = nanoseconds(values)
     good = ns != _NO_TIME
     if zoned[good].any() and not zoned[good].all():
@@ -199,11 +197,11 @@ def moments(numbers: Floats, values: list[Any], source: Column) -> tuple[Floats,
 
 
 def _unit_by_size(count: float) -> tuple[str, float]:
-    """The unit in which so many lie between 1973 and 5138, or nanoseconds."""
-    for name, unit_s in (("milliseconds", 1e-3), ("microseconds", 1e-6)):
-        if count * unit_s < _WRONG_UNIT:
-            return name, unit_s
-    return "nanoseconds", 1e-9
+    """The unit of which so many lie between 1973 and 5138, or nanoseconds; and how many make a second."""
+    for name, per_second in (("milliseconds", 1e3), ("microseconds", 1e6)):
+        if count < _WRONG_UNIT * per_second:
+            return name, per_second
+    return "nanoseconds", 1e9
 
 
 def nanoseconds(values: list[Any]) -> tuple[Any, Bools]:

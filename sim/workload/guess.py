@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sim.choice import options
-from sim.errors import OptionError, TraceError
+from sim.errors import OptionError, ScenarioError, TraceError
 from sim.workload.csvrows import CsvRows
 from sim.workload.fileoptions import Signs
 from sim.workload.jsonlrows import JsonlRows
@@ -60,6 +60,27 @@ def guess_format(path: Path, columns: Mapping[str, str] | None = None) -> str:
     return kind
 
 
+def no_bare_file(value: Any) -> Any:
+    """Refuse a file given where `trace:` wants a format, with what to write; let pass all else."""
+    if isinstance(value, str) and ":" not in value and ("/" in value or "." in value):
+        value = {"path": value}
+    if not isinstance(value, Mapping) or not isinstance(value.get("path"), str):
+        return value
+    jsonl = value["path"].removesuffix(".gz").endswith((".jsonl", ".json", ".ndjson"))
+    kind, written = "jsonl" if jsonl else "csv", ", ".join(f"{key}: {said}" for key, said in value.items())
+    raise ValueError(f"a file needs its format, so write trace: {{{kind}: {{{written}}}}} (or name another format)")
+
+
+def refuse_trace(path: Path) -> None:
+    """Raise ScenarioError for a trace that stands where a scenario is wanted."""
+    if not path.is_file() or path.suffix in (".yaml", ".yml"):
+        return
+    with suppress(TraceError):
+        form = guess_format(path)
+        mend = f"`servecast init my.yaml --trace {path}` makes a scenario for it"
+        raise ScenarioError(f"{path} is a trace ({form}), not a scenario; {mend}")
+
+
 def _some(names: list[str]) -> str:
     return ", ".join(sorted(set(names))[:12]) or "no names"
 
@@ -104,4 +125,4 @@ def _opening(path: Path) -> tuple[str, list[str]]:
     names = list(first) if isinstance(first, dict) else re.findall(r'"(\w+)" ?: ?\[', text)
     if text[0] == "[" or not isinstance(first, dict) or is_bench(first) or "\n" in text[:end].strip():
         return "json", names
-    return "jsonl", JsonlRows(path).header() + names
+    return "jsonl", [*dict.fromkeys((*JsonlRows(path).header(), *names))]

@@ -47,12 +47,17 @@ class PlainOptions(TraceOptions):
             if role not in _ROLES:
                 raise ValueError(f"columns: {role!r} is nothing that a trace tells{nearest(role, _ROLES)}")
 
+    def rows(self) -> CsvRows | JsonlRows:
+        """The file's rows."""
+        raise NotImplementedError
 
-def read_plain(options: PlainOptions, rows: CsvRows | JsonlRows, content: NamedContent) -> RequestTable:
+
+def read_plain(options: PlainOptions, content: NamedContent) -> RequestTable:
     """The requests of a file whose columns are known by their names, or by what `columns` says.
 
     Raises TraceError naming file, line and column of a row that cannot be used, or a column that is missing.
     """
+    rows = options.rows()
     header = rows.header()
     found = plain_columns(header, options.columns, rows.path) if header else {}
     time = found.get("arrival", Column("arrival_s"))
@@ -66,12 +71,19 @@ def read_plain(options: PlainOptions, rows: CsvRows | JsonlRows, content: NamedC
         AnyTimes("arrival_s", time),
         _Asked(content, options.where) if options.where else content,
     )
-    guessed = [
-        f"{role} from {column.name}"
-        for role, column in found.items()
-        if role not in options.columns and column.name != _plain_name(role)
-    ]
-    return replace(table, notes=(*table.notes, f"read {', '.join(guessed)}")) if guessed else table
+    usual = ", ".join(f"{role} from {name}" for role, name in _usual(found, options).items())
+    return replace(table, notes=(*table.notes, f"read {usual}")) if usual else table
+
+
+def usual_columns(options: PlainOptions) -> dict[str, str]:
+    """The columns of a file by role that are known by their usual names, not by the plain ones or `columns`."""
+    rows = options.rows()
+    return _usual(plain_columns(rows.header(), options.columns, rows.path), options)
+
+
+def _usual(found: dict[str, Column], options: PlainOptions) -> dict[str, str]:
+    named = {role: column.name for role, column in found.items() if role not in options.columns}
+    return {role: name for role, name in named.items() if name != _plain_name(role)}
 
 
 def _plain_name(role: str) -> str:

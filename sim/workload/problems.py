@@ -34,6 +34,15 @@ class _Kind:
     first: int
 
 
+class _Told(NamedTuple):
+    """A kind in words: its first line, what to say of one row, of several, and the option that deals with them."""
+
+    line: int
+    alone: str
+    several: str
+    mend: tuple[str, str]
+
+
 @dataclass
 class BadRows:
     """The rows of one file that cannot be used, by kind."""
@@ -63,17 +72,16 @@ class BadRows:
 
     def error(self) -> OptionError:
         """All that is wrong, and what makes the file readable as it is."""
-        mend = dict(kind.problem.mend for kind in self.kinds.values())
-        if self.misshapen:
-            mend["on_bad_row"] = "skip"
-        return OptionError(self.told(), dict(sorted(mend.items())), "mend the row" if len(self) == 1 else "mend them")
+        told = self._kinds_told()
+        mend = dict(sorted(kind.mend for kind in told))
+        why = {option: _listed([kind for kind in told if kind.mend[0] == option]) for option in mend}
+        return OptionError(self.told(), mend, "mend the row" if len(self) == 1 else "mend them", why)
 
     def told(self) -> str:
         """Where and what, with the count of each kind and its first line."""
         told = self._kinds_told()
         if len(self) == 1:
-            ((line, alone, _),) = told
-            return f"{self.rows.path}, line {line}: {alone}"
+            return f"{self.rows.path}, line {told[0].line}: {told[0].alone}"
         return f"{self.rows.path}: {len(self):,} rows cannot be used: {_listed(told)}"
 
     def note(self) -> str:
@@ -82,17 +90,18 @@ class BadRows:
             return f"1 unusable row of the trace skipped; the first: {self.told()}"
         return f"{len(self):,} unusable rows of the trace skipped: {_listed(self._kinds_told())}"
 
-    def _kinds_told(self) -> list[tuple[int, str, str]]:
-        """First line, words for one row, words for several, of every kind."""
+    def _kinds_told(self) -> list[_Told]:
+        """Every kind, by its first line."""
         kinds = list(self.kinds.values())
         places = self.rows.places([kind.first for kind in kinds]) if kinds else []
         told = [self._kind_told(kind, place) for kind, place in zip(kinds, places, strict=True)]
         if self.misshapen:
             line, text = self.misshapen[0].line, self.misshapen[0].text
-            told.append((line, text, f"{len(self.misshapen):,} misshapen (first: line {line}, {text})"))
+            several = f"{len(self.misshapen):,} misshapen (first: line {line}, {text})"
+            told.append(_Told(line, text, several, ("on_bad_row", "skip")))
         return sorted(told)
 
-    def _kind_told(self, kind: _Kind, place: Place) -> tuple[int, str, str]:
+    def _kind_told(self, kind: _Kind, place: Place) -> _Told:
         problem, name = kind.problem, self.rows.called(kind.problem.column)
         alone = f"{cell(place, name)}, {problem.what}"
         if place.values is None:
@@ -102,11 +111,11 @@ class BadRows:
         else:
             value = repr((place.values or {}).get(name))
             several = f"{kind.count:,} whose {name} is {problem.what} (first: line {place.line}, {value[:60]})"
-        return place.line, alone, several
+        return _Told(place.line, alone, several, problem.mend)
 
 
-def _listed(kinds: list[tuple[int, str, str]]) -> str:
-    return ", ".join(several for _, _, several in kinds)
+def _listed(kinds: list[_Told]) -> str:
+    return ", ".join(kind.several for kind in kinds)
 
 
 def blank(values: Sequence[object]) -> Bools:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sim.errors import TraceError
+from sim.errors import OptionError, TraceError
 from sim.request import Segments
 from sim.workload.fileoptions import FileOptions, Fitting
 from sim.workload.sessions import Sessions
@@ -49,7 +49,8 @@ class SessionBuilder:
             return
         for turn in turns:
             if problem := self._problem(turn):
-                return self.bad(f"{where if isinstance(where, str) else where()}: {problem}")
+                place = where if isinstance(where, str) else where()
+                return self.bad(f"{place}: {problem}", empty=turn.output_tokens == 0 and turn.prompt_tokens > 0)
         if self.seen >= self.options.offset:
             self.turns.extend(turns)
             self.session.extend([self.seen] * len(turns))
@@ -59,15 +60,16 @@ class SessionBuilder:
         if not 1 <= turn.prompt_tokens <= MAX_TOKENS:
             return f"a prompt of {turn.prompt_tokens:,} tokens, not 1 to {MAX_TOKENS:,}"
         if turn.output_tokens == 0 and self.options.empty_outputs == "bad":
-            return "an output of 0 tokens; set empty_outputs: drop (or one)"
+            return "an output of 0 tokens"
         if not 0 <= turn.output_tokens <= MAX_TOKENS:
             return f"an output of {turn.output_tokens:,} tokens, not 1 to {MAX_TOKENS:,}"
         return ""
 
-    def bad(self, told: str) -> None:
+    def bad(self, told: str, empty: bool = False) -> None:
         """Stop at a session that cannot be used, or skip and count it, as the options say."""
         if self.options.on_bad_row == "error":
-            raise TraceError(f"{told}; mend it, or set on_bad_row: skip")
+            mend = {"empty_outputs": "drop"} if empty else {"on_bad_row": "skip"}
+            raise OptionError(told, mend, "mend it", dict.fromkeys(mend, f"such as {told}"))
         self.skipped += 1
         self.first_skipped = self.first_skipped or told
 

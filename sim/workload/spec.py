@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from sim.choice import Choice
 from sim.errors import ScenarioError
@@ -21,6 +21,7 @@ from sim.workload.conversations import converse
 from sim.workload.fields import NonNegative, Positive
 from sim.workload.giveup import GiveUp
 from sim.workload.grid import spread, told_of_grid
+from sim.workload.guess import FORMATS, no_bare_file
 from sim.workload.mix import mixed
 from sim.workload.points import MAX_REQUESTS, UserLoop
 from sim.workload.prefixes.repeated_prompts import RepeatedPrompts
@@ -47,7 +48,7 @@ class Workload(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    trace: Annotated[Any, Choice("sim.workload.traces")] | None = None
+    trace: Annotated[Any, Choice(FORMATS), BeforeValidator(no_bare_file)] | None = None
     """A file of requests, by its format. E.g. `{csv: {path: monday.csv}}`."""
     arrivals: Annotated[Any, Choice("sim.workload.arrivals")] | None = None
     """A process that makes requests. E.g. `{poisson: {rate_per_s: 12}}`."""

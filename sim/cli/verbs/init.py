@@ -1,6 +1,7 @@
 """`servecast init`."""
 
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,6 +9,7 @@ import typer
 
 from sim.cli.app import app
 from sim.cli.options import FromVllmArgs, vllm_overrides
+from sim.cli.progress import waiting
 from sim.errors import ServecastError
 
 
@@ -18,6 +20,10 @@ def init(
     gpu: Annotated[str | None, typer.Option(help="A GPU profile.")] = None,
     replicas: Annotated[int | None, typer.Option(min=1, help="Copies of the model.")] = None,
     trace: Annotated[Path | None, typer.Option(help="A file of real requests, in place of a rate and lengths.")] = None,
+    trace_set: Annotated[
+        list[str],
+        typer.Option("--trace-set", metavar="KEY=VALUE", help="An option of it: 'where={status: 200}'."),
+    ] = [],  # noqa: B006
     rate: Annotated[float | None, typer.Option(help="Requests per second.")] = None,
     prompt: Annotated[int | None, typer.Option(min=1, help="Tokens of a prompt, on average.")] = None,
     output: Annotated[int | None, typer.Option(min=1, help="Tokens of an answer, on average.")] = None,
@@ -38,6 +44,7 @@ def init(
     servecast init my.yaml --gpu h100-sxm --rate 20 --prompt 1500 --output 300 --yes
     servecast init my.yaml --trace requests.csv --from-vllm-args '--max-num-seqs 128 -tp 2'
     """
+    from sim.insight.traces.opened import parsed
     from sim.report.folder import check_file, write_whole
     from sim.starter import Answers, scenario_text
 
@@ -55,7 +62,9 @@ def init(
     if sys.stdin.isatty() and not yes:
         known |= _asked(known)
     settings = [text for text in overrides if not text.startswith("model=")]
-    text = scenario_text(Answers(**known, settings=settings), file)
+    answers = Answers(**known, trace_options=parsed(trace_set, "--trace-set"), settings=settings)
+    with waiting(f"reading {answers.trace}") if answers.trace else nullcontext():
+        text = scenario_text(answers, file)
     write_whole(file, text)
     typer.echo(f"written to {file}; next: servecast run {file}")
 

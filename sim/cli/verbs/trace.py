@@ -77,18 +77,21 @@ def describe(
 def convert(
     file: _File,
     out: Annotated[Path, typer.Argument(help="The file to write; compressed if it ends in .gz.")],
-    to: Annotated[Literal["jsonl", "csv"], typer.Option(help="The plain format to write.")] = "jsonl",
+    to: Annotated[
+        Literal["jsonl", "csv"] | None, typer.Option(help="The plain format to write; default: as the file is called.")
+    ] = None,
     format_name: _Format = None,
     set_: _Set = [],  # noqa: B006
     arrivals: _Arrivals = None,
     drop_content: Annotated[bool, typer.Option("--drop-content", help="Leave out what prompts share.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file if it is there.")] = False,
     seed: _Seed = 0,
 ) -> None:
     """Write a trace in a plain format, which `trace: {jsonl: {path: ...}}` reads.
 
     \b
     servecast trace convert conversation_trace.jsonl plain.jsonl
-    servecast trace convert big.csv first.csv --to csv --set limit=1000
+    servecast trace convert big.csv first.csv --set limit=1000
     """
     from sim.insight.traces.convert import convert as write
     from sim.insight.traces.opened import open_trace, require_times
@@ -97,10 +100,12 @@ def convert(
     replaced = check_file(out)
     if out.exists() and file.exists() and out.samefile(file):
         raise ServecastError(f"{out} is the trace itself; write to another file")
+    if replaced and not force:
+        raise ServecastError(f"{out} is there already; name another file, or give --force to replace it")
     with waiting(f"converting {file}"):
         opened = open_trace(file, format_name, set_, arrivals, seed)
         require_times(opened, "a plain trace")
-        write(opened.table, to, out, drop_content)
+        write(opened.table, to or _called(out), out, drop_content)
     for note in opened.table.notes:
         print(f"note: {note}", file=sys.stderr)
     print(f"{len(opened.table):,} requests ", end="")
@@ -135,6 +140,10 @@ def fit(
         print_json(found.as_json())
     else:
         typer.echo(found.as_yaml(), nl=False)
+
+
+def _called(out: Path) -> Literal["jsonl", "csv"]:
+    return "csv" if out.name.removesuffix(".gz").endswith(".csv") else "jsonl"
 
 
 def _draw(plot: Path, opened: Any, told: dict[str, Any]) -> None:

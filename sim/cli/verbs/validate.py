@@ -11,6 +11,7 @@ from sim.cli.asked import keep_question
 from sim.cli.options import Format, FromVllmArgs, NoFastForward, Quiet, Set, changes
 from sim.cli.progress import Progress
 from sim.cli.terminal import console, print_json, say_written
+from sim.errors import OptionError
 
 
 @app.command()
@@ -21,6 +22,9 @@ def validate(
     ],
     set_: Set = [],  # noqa: B006
     from_vllm_args: FromVllmArgs = "",
+    column: Annotated[
+        list[str], typer.Option(metavar="ROLE=NAME", help="What the file calls a column: arrival=ts, ttft=first_ms.")
+    ] = [],  # noqa: B006
     format: Format = "table",
     plot: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Draw both runs.")] = None,
     out: Annotated[
@@ -34,16 +38,22 @@ def validate(
     \b
     servecast validate my.yaml --measured bench.json --plot errors.png
     """
+    from sim.insight.traces.opened import parsed
     from sim.insight.validation import validate as replay
     from sim.insight.validation.save import save
     from sim.report.folder import check_file, check_folder
 
     replaced = {out: check_folder(out, "validate"), plot: check_file(plot)}
+    columns = parsed(column, "--column")
     overrides = changes(scenario, set_=set_, from_vllm_args=from_vllm_args, quiet=quiet)
     with Progress(shown=not quiet and sys.stderr.isatty()) as progress:
-        found = replay(
-            scenario, measured, overrides=overrides, fast_forward=not no_fast_forward, progress=progress.update
-        )
+        try:
+            found = replay(
+                scenario, measured, columns=columns, overrides=overrides, fast_forward=not no_fast_forward,
+                progress=progress.update,
+            )  # fmt: skip
+        except OptionError as error:
+            raise error.for_command("--column", within="columns") from error
     save(found, out, plot)
     if out is not None:
         keep_question(out)

@@ -1,7 +1,7 @@
 """A trace file as the verbs open it: its format guessed or named, its options given as text."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,16 @@ from sim.errors import OptionError, ScenarioError, TraceError
 from sim.streams import stream
 from sim.workload.grid import coarse_grid_s, spread
 from sim.workload.guess import FORMATS, UnknownFormatError, guess_format
+from sim.workload.measured.columns import tells_latencies
+from sim.workload.plain import PlainOptions
 from sim.workload.rows import require_file
 from sim.workload.sessions import SessionFile
 from sim.workload.table import RequestTable
 from sim.workload.waiting import starts_s
+
+_MEASURED = (
+    "the file tells latencies, too: `servecast validate SCENARIO --measured FILE` compares them with simulated ones"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +52,7 @@ def open_trace(
     Raises TraceError for rows that cannot be used, ScenarioError for options that the format has not.
     """
     require_file(path)
-    options = _parsed(settings)
+    options = parsed(settings)
     try:
         name = format_name or _guessed(path, options)
         return _opened(path, name, options, arrivals, seed)
@@ -71,6 +77,8 @@ def _opened(path: Path, name: str, options: dict[str, Any], arrivals: str | None
     if arrivals is not None:
         raise ScenarioError(f"{path} brings its own arrival times, so --arrivals cannot be given with it; leave it out")
     table: RequestTable = trace.read()
+    if isinstance(trace, PlainOptions) and tells_latencies(trace.rows().header()):
+        table = replace(table, notes=(*table.notes, _MEASURED))
     if (jitter := getattr(trace, "jitter", None)) is not None:
         return Opened(path, name, spread(table, jitter, stream(seed, "workload.jitter")), True, None)
     return Opened(path, name, table, True, coarse_grid_s(starts_s(table)))
@@ -87,13 +95,14 @@ def _opened_sessions(path: Path, name: str, trace: SessionFile, arrivals: str | 
     return Opened(path, name, sessions.table(starts_s), True, None)
 
 
-def _parsed(settings: Sequence[str]) -> dict[str, Any]:
+def parsed(settings: Sequence[str], option: str = "--set") -> dict[str, Any]:
+    """Options of a format, given as KEY=VALUE on the command line. Raises ScenarioError for what is none."""
     values = {}
     for setting in settings:
         key, equals, text = setting.partition("=")
         if not equals or not key.strip():
-            raise ScenarioError(f"--set {setting!r}: write KEY=VALUE, such as --set limit=1000")
-        values[key.strip()] = _yaml(text, f"--set {key.strip()}")
+            raise ScenarioError(f"{option} {setting!r}: write KEY=VALUE, such as {option} limit=1000")
+        values[key.strip()] = _yaml(text, f"{option} {key.strip()}")
     return values
 
 

@@ -1,6 +1,6 @@
 """Send the requests of a real run through a scenario, and compare what came of them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,21 +60,23 @@ def validate(
     scenario: Scenario | str | Path | dict[str, Any],
     measured: str | Path,
     *,
+    columns: Mapping[str, str] | None = None,
     overrides: Overrides = (),
     fast_forward: bool = True,
     progress: Callable[[int, int], None] | None = None,
 ) -> Validation:
     """Replay the requests of the file `measured` through `scenario`, whose own workload is not used.
 
-    Arrivals, prompt and output lengths and shared prompts are replayed; requests that failed are sent and not
+    `columns` says what the file calls those of its columns that are not known by their usual names, by role. Arrivals,
+    prompt and output lengths and shared prompts are replayed; requests that failed are sent and not
     compared. Raises ServecastError for whatever the user can mend.
     """
     overrides = repeatable(overrides)
     if touched := [text for text in overrides if str(text).strip().startswith("workload")]:
         raise ScenarioError(f"--set {touched[0]}: a validation takes its workload from the measured run; leave it out")
-    real = read_measured(measured)
+    real = read_measured(measured, columns)
     file = str(Path(measured).expanduser().resolve())
-    loaded = load(scenario, overrides, workload={"trace": {"measured": {"path": file}}})
+    loaded = load(scenario, overrides, workload={"trace": {"measured": {"path": file, "columns": dict(columns or {})}}})
     result = run(loaded, fast_forward=fast_forward, progress=progress)
     table = paired(real, result)
     if table.empty:

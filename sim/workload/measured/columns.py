@@ -64,11 +64,20 @@ def choose(names: Sequence[str], path: Path, said: Mapping[str, str] | None = No
         if all(found[name] is None for name in (role, *_INSTEAD.get(role, ()))):
             told = f"{path}: no column tells {wanted} (found: {', '.join(names) or 'none'})"
             if role in _INSTEAD:
-                raise TraceError(f"{told}; as traffic alone, without latencies, it is a trace: {_as_trace(path)}")
+                raise TraceError(f"{told}; as traffic alone, without latencies, it is a trace: {as_trace(path)}")
             raise OptionError(told, {"columns": f"{{{role}: NAME}}"})
     return {role: column for role, column in found.items() if column is not None}
 
 
-def _as_trace(path: Path) -> str:
+def tells_latencies(names: Sequence[str]) -> bool:
+    """Whether a file with these columns can be compared with."""
+    try:
+        return bool(choose(names, Path()))
+    except TraceError:
+        return False
+
+
+def as_trace(path: Path) -> str:
+    """What to write where a file without latencies is meant as traffic alone."""
     kind = "jsonl" if path.name.removesuffix(".gz").endswith((".jsonl", ".json", ".ndjson")) else "csv"
     return f"`trace: {{{kind}: {{path: {path.name}}}}}`"

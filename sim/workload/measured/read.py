@@ -11,7 +11,7 @@ from sim.errors import TraceError
 from sim.request import Segments
 from sim.workload.clock import moments
 from sim.workload.content import Namer
-from sim.workload.measured.columns import choose
+from sim.workload.measured.columns import as_trace, choose
 from sim.workload.measured.sources import Source, open_source
 from sim.workload.naming import Column
 from sim.workload.rows import TOKENS_WANTED, not_tokens
@@ -80,7 +80,8 @@ class _Reader:
         outputs = self._outputs(answered)
         silent = answered & (np.isnan(ttft_s) | np.isnan(e2e_s))
         if silent.all():
-            raise TraceError(f"{self.path}: no request has both a TTFT and an E2E latency, so nothing can be compared")
+            told = f"{self.path}: no request has both a TTFT and an E2E latency, so nothing can be compared"
+            raise TraceError(f"{told}; as traffic alone it is a trace: {as_trace(self.path)}")
         if silent.any():
             self.notes.append(f"{int(silent.sum())} requests without latencies are taken as failed")
             answered &= ~silent

@@ -27,9 +27,13 @@ class Csv(PlainOptions):
 
     signs: ClassVar[Signs | None] = Columns().signs("csv")
 
-    def read(self) -> RequestTable:
-        """The requests. Raises TraceError naming file, line and column of a row that cannot be used."""
+    def rows(self) -> CsvRows:
+        """The file's rows. Raises TraceError where they hold lists."""
         rows = CsvRows(Path(self.path))
         if "block_hashes" in rows.header():
             raise TraceError(f"{self.path}, line 1: block_hashes are lists, which need a JSONL trace")
-        return read_plain(self, rows, NamedContent())
+        return rows
+
+    def read(self) -> RequestTable:
+        """The requests. Raises TraceError naming file, line and column of a row that cannot be used."""
+        return read_plain(self, NamedContent())

@@ -30,7 +30,10 @@ class Jsonl(PlainOptions):
     block_size: Tokens | None = None
     """Tokens that one block hash stands for. E.g. `16`."""
 
+    def rows(self) -> JsonlRows:
+        """The file's rows."""
+        return JsonlRows(Path(self.path))
+
     def read(self) -> RequestTable:
         """The requests. Raises TraceError naming file, line and key of a row that cannot be used."""
-        rows = JsonlRows(Path(self.path))
-        return read_plain(self, rows, NamedContent(columns=COLUMNS, block_size=self.block_size))
+        return read_plain(self, NamedContent(columns=COLUMNS, block_size=self.block_size))
