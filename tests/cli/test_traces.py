@@ -1,6 +1,7 @@
 """A person's own log, from the first command to a run: what each verb says, and that what it says is enough."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -127,6 +128,18 @@ def test_init_writes_what_a_log_needs_and_it_runs(
         assert words in text
     result = sim.run("my.yaml")
     assert result.summary["completed"] == 53 and set(result.requests["tenant"]) == {f"u{i}" for i in range(7)}
+
+
+def test_the_tutorial_s_log_is_refused_and_mended_as_it_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "tutorial.md").read_text(encoding="utf-8")
+    log, said = re.search(r"gateway.csv -->\n```text\n(.*?)```.*?(servecast: .*?\n)```", page, re.DOTALL).groups()  # type: ignore[union-attr]
+    monkeypatch.chdir(tmp_path)
+    Path("gateway.csv").write_text(log)
+    assert servecast(monkeypatch, "trace", "describe", "gateway.csv") == 2
+    assert capsys.readouterr().err == said
+    assert servecast(monkeypatch, "trace", "describe", "gateway.csv", *said.partition(", or add ")[2].split()) == 0
 
 
 def test_convert_writes_what_the_file_s_name_says(

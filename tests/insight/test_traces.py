@@ -269,7 +269,7 @@ class TestConvert:
         assert servecast(monkeypatch, *arguments) == 0
         assert out.read_text().splitlines()[:2] == ["arrival_s,prompt_tokens,output_tokens", "0.0,700,5"]
         untimed = write(tmp_path / "c.jsonl", [{"prompt": "x" * 40, "output_tokens": 5}])
-        assert servecast(monkeypatch, "trace", "convert", str(untimed), str(out)) == 2
+        assert servecast(monkeypatch, "trace", "convert", str(untimed), str(tmp_path / "p.csv")) == 2
         assert "has no arrival times, which a plain trace needs; give --arrivals" in capsys.readouterr().err
         assert servecast(monkeypatch, "trace", "convert", str(untimed), str(untimed)) == 2
         assert "is the trace itself" in capsys.readouterr().err
