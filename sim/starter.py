@@ -2,17 +2,21 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import yaml
 
+from sim import hardware, models
 from sim.choice import options
-from sim.errors import OptionError, ScenarioError
+from sim.errors import CapacityError, OptionError, ScenarioError
 from sim.insight.traces.readable import Readable, readable
 from sim.resolve import resolve_cluster
 from sim.scenario import load
 from sim.workload.guess import FORMATS, UnknownFormatError
+
+RATE_PER_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -22,7 +26,8 @@ class Answers:
     model: str = "llama-3.1-8b"
     gpu: str = "h100-sxm"
     replicas: int = 1
-    rate_per_s: float = 10.0
+    rate_per_s: float | None = None
+    """Default: RATE_PER_S; a trace that tells its times takes none."""
     prompt_tokens: int = 800
     output_tokens: int = 200
     requests: int = 5000
@@ -42,6 +47,7 @@ def scenario_text(answers: Answers, file: Path) -> str:
     """
     folder = file.absolute().parent
     said = _settings(answers)
+    limits = _limits(answers)
     model, gpu = (_yaml(_placed(name, folder)) for name in (answers.model, answers.gpu))
     lines = [
         "# Question: (what do you want to know?)",
@@ -62,7 +68,8 @@ def scenario_text(answers: Answers, file: Path) -> str:
         "engine:                             # keys that users of vLLM know keep vLLM's names",
         f"  preset: {_yaml(answers.preset)}   # `servecast engines` shows what each does when nothing else is said",
         *_lines(said["engine"], "  "),
-        *([] if said["engine"] else ["  # max_num_seqs: 256", "  # max_num_batched_tokens: 8192"]),
+        "  # what the preset chooses here; take the # away to change it:",
+        *(f"  # {key}: {value}" for key, value in limits.seats_and_tokens.items() if key not in said["engine"]),
         "",
         "slo:                                # a request is good if it meets all of these",
         f"  ttft: {answers.ttft}              # time to first token",
@@ -71,13 +78,53 @@ def scenario_text(answers: Answers, file: Path) -> str:
         "variants:                           # changes to the above, by name, for `servecast compare`",
         "  one more replica:",
         f"    cluster: {{replicas: {answers.replicas + 1}}}",
-        "  smaller steps:",
-        "    engine: {max_num_batched_tokens: 2048}",
+        *limits.variant,
         "",
     ]
     text = "\n".join(_aligned(line) for line in lines).replace("THIS_FILE", file.name)
     resolve_cluster(load({**yaml.safe_load(text), "base_dir": str(folder)}))
     return text
+
+
+class _Limits(NamedTuple):
+    """What the engine's limits come to on this GPU, and a variant with another one."""
+
+    seats_and_tokens: dict[str, int]
+    variant: list[str]
+
+
+def _limits(answers: Answers) -> _Limits:
+    """Resolves the model on the GPU. Raises ServecastError if it does not fit, or for settings that cannot be."""
+    models.load(answers.model)  # of these two a scenario's errors would name keys that nobody wrote
+    hardware.load(answers.gpu)
+    said = _settings(answers)
+    one = {
+        "name": f"{answers.model} on {answers.gpu}",
+        "model": answers.model, "engine": {"preset": answers.preset} | said["engine"],
+        "cluster": {"gpu": answers.gpu} | said["cluster"],
+        "workload": {"arrivals": "all_at_once", "prompt_tokens": 1, "output_tokens": 1, "requests": 1},
+    }  # fmt: skip
+    setup = next(iter(resolve_cluster(load(one)).pools.values()))
+    seats, tokens = setup.limits.max_num_seqs, setup.scenario.engine.max_num_batched_tokens
+    assert tokens is not None
+    splits_prompts = setup.make_engine().longest_prompt > tokens
+    variant = (
+        ["  smaller steps:", f"    engine: {{max_num_batched_tokens: {max(1, tokens // 4)}}}"]
+        if splits_prompts
+        else ["  half the seats:", f"    engine: {{max_num_seqs: {max(1, seats // 2)}}}"]
+    )
+    return _Limits({"max_num_seqs": seats, "max_num_batched_tokens": tokens}, variant)
+
+
+def smallest_tensor_parallel(answers: Answers) -> int:
+    """The fewest GPUs, of 1, 2, 4 and 8, whose memory holds the model. Raises ServecastError if none do."""
+    for gpus in (1, 2, 4, 8):
+        try:
+            _limits(replace(answers, settings=[*answers.settings, f"cluster.tensor_parallel={gpus}"]))
+            return gpus
+        except CapacityError as error:
+            why = error
+    raise why
 
 
 def _placed(text: str, folder: Path) -> str:
@@ -92,12 +139,12 @@ def _workload(answers: Answers, folder: Path) -> list[str]:
     if answers.trace is None:
         return [
             "workload:                           # or a real trace: `trace: {csv: {path: my.csv}}`",
-            f"  arrivals: {{poisson: {{rate_per_s: {answers.rate_per_s:g}}}}}",
+            f"  arrivals: {{poisson: {{rate_per_s: {answers.rate_per_s or RATE_PER_S:g}}}}}",
             f"  prompt_tokens: {{lognormal: {{mean: {answers.prompt_tokens}, p99: {answers.prompt_tokens * 5}}}}}",
             f"  output_tokens: {{lognormal: {{mean: {answers.output_tokens}, p99: {answers.output_tokens * 4}}}}}",
             f"  requests: {answers.requests}  # enough for a p99 that can be believed: the report says",
         ]
-    found = _read(answers.trace, answers.trace_options)
+    found = read_trace(answers.trace, answers.trace_options)
     path = os.path.relpath(answers.trace.absolute(), folder)
     fields = getattr(options(FORMATS)[found.format], "__dataclass_fields__", {})
     lines = [
@@ -116,11 +163,14 @@ def _workload(answers: Answers, folder: Path) -> list[str]:
     if "limit" in fields:
         lines.append("      # limit: 5000   # only the first rows")
     if not found.timed:
-        lines.append(f"  arrivals: {{poisson: {{rate_per_s: {answers.rate_per_s:g}}}}}  # the file has no times")
+        rate = answers.rate_per_s or RATE_PER_S
+        lines.append(f"  arrivals: {{poisson: {{rate_per_s: {rate:g}}}}}  # the file has no times")
+    elif answers.rate_per_s is not None:
+        raise ScenarioError(f"{answers.trace} tells when its requests arrive; leave the rate out, or the trace")
     return lines
 
 
-def _read(trace: Path, said: Mapping[str, object]) -> Readable:
+def read_trace(trace: Path, said: Mapping[str, object]) -> Readable:
     """What the trace needs to be read. Raises TraceError, with options of `servecast init` that mend it."""
     try:
         return readable(trace, said)

@@ -59,48 +59,36 @@ def init(
         "preset": preset,
     }  # fmt: skip
     known = {name: value for name, value in said.items() if value is not None}
-    if sys.stdin.isatty() and not yes:
-        known |= _asked(known)
+    drawn = [name for name, value in (("prompt", prompt), ("output", output), ("requests", requests)) if value]
+    if trace is not None and drawn:
+        raise ServecastError(f"a trace brings its own requests, so --{drawn[0]} cannot be given with it; leave one out")
     settings = [text for text in overrides if not text.startswith("model=")]
-    answers = Answers(**known, trace_options=parsed(trace_set, "--trace-set"), settings=settings)
+    options = parsed(trace_set, "--trace-set")
+    asks = sys.stdin.isatty() and not yes
+    if asks:
+        from sim.cli.questions import ask
+
+        known = ask(known, settings, options)
+        if gpus := known.pop("tensor_parallel", None):
+            settings.append(f"cluster.tensor_parallel={gpus}")
+    answers = Answers(**known, trace_options=options, settings=settings)
     with waiting(f"reading {answers.trace}") if answers.trace else nullcontext():
         text = scenario_text(answers, file)
     write_whole(file, text)
+    if not (asks or yes):
+        print(f"note: not a terminal: these defaults were used: {_defaults(known)}", file=sys.stderr)
     typer.echo(f"written to {file}; next: servecast run {file}")
 
 
-def _asked(known: dict[str, Any]) -> dict[str, Any]:
-    """Answers to the questions that no option has answered."""
-    from sim import hardware
-    from sim.models import builtin_names
-    from sim.starter import Answers
+def _defaults(known: dict[str, Any]) -> str:
+    """What was not said, as its options would say it."""
+    from dataclasses import asdict
 
-    default = Answers()
-    typer.echo("A few questions; Enter takes what stands in brackets.")
-    if "model" not in known:
-        typer.echo(f"  models: {', '.join(builtin_names())}")
-    if "gpu" not in known:
-        typer.echo(f"  GPUs: {', '.join(hardware.names())}")
-    questions = {
-        "model": "Model (a built-in, or the path of a config.json)",
-        "gpu": "GPU",
-        "replicas": "Replicas (copies of the model)",
-        "trace": "A file of real requests (Enter: none, draw them)",
-        "rate_per_s": "Requests per second",
-        "prompt_tokens": "Tokens of a prompt, on average",
-        "output_tokens": "Tokens of an answer, on average",
-        "ttft": "Time to first token that is good enough",
-        "tpot": "Time per output token that is good enough",
-    }
-    answers: dict[str, Any] = {}
-    for name, question in questions.items():
-        drawn = name in ("rate_per_s", "prompt_tokens", "output_tokens")
-        if name in known or (drawn and (answers.get("trace") or known.get("trace"))):
-            continue
-        if name == "trace":
-            path = typer.prompt(question, default="", show_default=False)
-            answers |= {"trace": Path(path).expanduser()} if path else {}
-            continue
-        value = getattr(default, name)
-        answers[name] = typer.prompt(question, default=value, type=type(value))
-    return answers
+    from sim.starter import RATE_PER_S, Answers
+
+    values = asdict(Answers()) | {"rate_per_s": f"{RATE_PER_S:g}"}
+    names = {"rate_per_s": "rate", "prompt_tokens": "prompt", "output_tokens": "output"}
+    left = [name for name, value in values.items() if name not in known and value]
+    if "trace" in known:
+        left = [name for name in left if name not in (*names, "requests")]
+    return ", ".join(f"{names.get(name, name)} {values[name]}" for name in left)
