@@ -1,5 +1,6 @@
 """Lay one scenario's data over another's, and word what is wrong with the result."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from types import NoneType
 from typing import Annotated, Any, NamedTuple, get_args, get_origin
@@ -163,10 +164,19 @@ def _sentence(model: type[BaseModel], path: KeyPath, problem: Any) -> str:
     return sentence(key, problem["type"], str(problem["msg"]), problem["input"])
 
 
+_PERCENTILE = re.compile(r"(p\d+|mean|median)_(ttft|tpot|itl|e2el)|(ttft|tpot|itl|e2el)_(p\d+|mean|median)")
+
+
 def _mend(model: type[BaseModel], path: KeyPath) -> str:
     """A closing remark on an unknown key: the key that was meant, here or in another section."""
     *parents, key = path
     key = key.replace("-", "_")
+    if parents[-1:] == ["slo"] and (found := _PERCENTILE.fullmatch(key)):
+        statistic, latency = (found[1], found[2]) if found[1] else (found[4], found[3])
+        return (
+            ": slo holds targets for each request (ttft, tpot, e2el); what a statistic must be is asked of `servecast "
+            f"size` and `capacity` with --limit '{statistic}_{latency}_ms <= 1000'"
+        )
     if key in _NOT_MODELLED:
         return f": {_NOT_MODELLED[key]} not modelled"
     if key in _OTHER_NAMES:

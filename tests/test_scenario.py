@@ -94,6 +94,7 @@ def test_bare_words_follow_yaml_1_2(text: str, value: Any) -> None:
         ("slo: {ttft: 500ms, tpot: 0.05}", "slo: {ttft: 500 parsecs}", ["line 13", "slo.ttft", "parsecs"]),
         ("slo: {ttft: 500ms, tpot: 0.05}", "slo: 3", ["line 13", "slo must hold"]),
         ("slo: {ttft: 500ms, tpot: 0.05}", "slo: {itl: 1}", ["line 13", "slo.tpot"]),
+        ("slo: {ttft: 500ms, tpot: 0.05}", "slo: {ttft_p99: 1s}", ["line 13", "--limit 'p99_ttft_ms <= 1000'"]),
         ("    engine: {max_num_seqs: 4}", "    engine: {max_num_seqz: 4}",
          ["line 16", "variant 'small'", "did you mean 'max_num_seqs'?"]),
         ("    engine: {max_num_seqs: 4}", "    engine: {max_num_seqs: -4}",

@@ -6,12 +6,15 @@ from typing import Any
 
 from sim.report import markup
 from sim.report.overview import finding
+from sim.report.targets import verdict
 from sim.report.terminal import STATISTICS, latency_rows
 
 
 def run_card(summary: Mapping[str, Any]) -> str:
     """A run's summary (see sim.metrics.summarize) as a piece of HTML that stands by itself."""
-    return markup.card(headline(summary), markup.validity_box(summary["validity"]), *figures(summary))
+    found = verdict(summary)
+    targets = markup.paragraph(f"targets: {found[1]}") if found else ""
+    return markup.card(headline(summary), markup.validity_box(summary["validity"]), targets, *figures(summary))
 
 
 def headline(summary: Mapping[str, Any]) -> str:

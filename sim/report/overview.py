@@ -89,7 +89,7 @@ def _over_time(panels: list[Axes], summary: Summary, timeline: pd.DataFrame) -> 
     """Panels 0 to 4: arrivals, queue and batch, KV cache, tokens, GPUs."""
     draw_frame(panels[0], "arrivals", "requests/s", timeline)
     draw_area(panels[0], timeline, "arrivals_per_s", BLUE)
-    draw_frame(panels[1], "requests", "", timeline)
+    draw_frame(panels[1], "requests, all replicas", "", timeline)
     panels[1].yaxis.set_major_locator(MaxNLocator(4, integer=True))
     draw_area(panels[1], timeline, "running", GREEN, "running")
     _line(panels[1], timeline, "queue_depth", ORANGE, "queued")

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sim.report.colours import GPU_TIME
+from sim.report.targets import verdict
 from sim.report.words import count, duration, known, milliseconds, money, nothing_measured, number, percent, tick
 
 Summary = dict[str, Any]
@@ -30,7 +31,8 @@ def report(summary: Summary, wall_s: float | None = None) -> RenderableType:
         parts.append(Text(f"SATURATED: {summary['saturation']['reason']}", style="bold red"))
     if nothing := nothing_measured(summary):
         parts.append(Text(nothing, style="bold red"))
-    parts += [_headline(summary), _belief(summary), _latencies(summary), _columns(traffic(summary), engine(summary))]
+    parts += [_headline(summary), _belief(summary), *_targets(summary), _latencies(summary)]
+    parts += [_columns(traffic(summary), engine(summary))]
     parts += breakdowns(summary)
     parts += [_gpu_time(summary), *_notes(summary, wall_s)]
     return Group(*parts)
@@ -54,6 +56,13 @@ def _belief(summary: Summary) -> Text:
     style = {"yes": "green", "with care": "yellow", "no": "bold red"}[found["believe"]]
     line = Text("believe these numbers: ", style="dim").append(found["believe"], style=style)
     return line.append("".join(f"\n  {why}" for why in found["why"]), style="dim")
+
+
+def _targets(summary: Summary) -> Iterable[Text]:
+    """Whether the targets are met."""
+    if found := verdict(summary):
+        met, told = found
+        yield Text("targets: ", style="dim").append(told, style="green" if met else "bold red")
 
 
 def _latencies(summary: Summary) -> Table:
@@ -195,11 +204,12 @@ def traffic(summary: Summary) -> Iterable[tuple[str, str]]:
 
 def engine(summary: Summary) -> Iterable[tuple[str, str]]:
     """How full batch, queue and KV cache were: names and figures."""
-    yield "running batch", _mean_and_peak(summary, "batch_size")
-    yield "queue", _mean_and_peak(summary, "queue_depth")
+    yield "queue", f"{_mean_and_peak(summary, 'queue_depth')} (all replicas)"
+    yield "per busy replica", ""
+    yield "· running batch", _mean_and_peak(summary, "batch_size")
     occupancy = percent(summary["kv_occupancy_mean"])
-    yield "KV cache", f"{occupancy} mean, {percent(summary['kv_occupancy_peak'])} peak"
-    yield "KV room unused", f"{percent(summary['kv_unused_share'])} of what is held"
+    yield "· KV cache", f"{occupancy} mean, {percent(summary['kv_occupancy_peak'])} peak"
+    yield "· KV room unused", f"{percent(summary['kv_unused_share'])} of what is held"
     yield "KV blocks", f"{count(summary['kv_blocks_per_replica'])} x {summary['block_size']} per replica"
     yield "prefix cache", f"{percent(summary['prefix_cache_hit_rate'])} of prompt tokens"
     if lora := summary.get("adapters"):

@@ -17,6 +17,7 @@ from sim.metrics import Slo, requests_frame, steps_frame, summarize, timeline
 from sim.record import pauses_table
 from sim.report.overview import finding, overview
 from sim.report.save import FILES, TABLES, save, save_png, summary_json
+from sim.report.targets import verdict
 from sim.report.terminal import print_report
 from sim.report.words import duration, money, number, percent, tick
 from tests.metrics.queues import Tables, context, requests_table, steps_table
@@ -202,3 +203,21 @@ def test_numbers_as_people_read_them() -> None:
     assert [tick(x, seconds=True) for x in (0.02, 1, 100, 1000)] == ["20 ms", "1 s", "100 s", "1,000 s"]
     assert [percent(x) for x in (0, 0.0001, 0.1234, 1, None)] == ["0.0%", "<0.1%", "12.3%", "100.0%", "-"]
     assert [money(x) for x in (0.1234, 1234.5, None)] == ["$0.123", "$1,234.50", "-"]
+
+
+def told(attainment: dict[str, float | None] | None, p99_ms: float = 505.0, count: int = 1000) -> str:
+    slo = {"ttft_ms": 500.0, "tpot_ms": 50.0}
+    few = {"too_few_for": [] if count >= 299 else ["p99"]}
+    summary = {"slo": slo, "slo_attainment": attainment, "p99_ttft_ms": p99_ms, "p99_tpot_ms": 20.0, "validity": few}
+    found = verdict(summary)
+    assert found is None or found[0] == found[1].startswith("met")
+    return found[1] if found else ""
+
+
+def test_a_run_says_whether_its_targets_are_met() -> None:
+    assert told(None) == "" and told({"ttft": None, "tpot": None, "all": None}) == ""
+    assert told({"ttft": 0.995, "tpot": 1.0, "all": 0.99}) == "met by 99.0% of the requests"
+    missed = "missed, 98.5% of the requests meet all of them and not 99%"
+    assert told({"ttft": 0.985, "tpot": 1.0, "all": 0.985}) == f"{missed}: TTFT p99 505 ms, not 500 ms"
+    assert told({"ttft": 0.985, "tpot": 1.0, "all": 0.985}, count=100) == f"{missed}: TTFT is met by 98.5%"
+    assert told({"ttft": 0.992, "tpot": 0.993, "all": 0.985}) == f"{missed}, though enough meet each"

@@ -27,7 +27,7 @@ def over_time(timeline: pd.DataFrame, key: str) -> Iterator[str]:
         return charts.numbers(timeline[name])
 
     shown: dict[str, tuple[str, list[charts.Trace]]] = {
-        "Queue and batch": ("requests", [
+        "Queue and batch, all replicas": ("requests", [
             charts.line(middle, column("running"), "running", GREEN, fill=True),
             charts.line(middle, column("queue_depth"), "queued", ORANGE),
         ]),
