@@ -9,6 +9,7 @@ from sim.export.page.section import Section, grid
 from sim.export.saved import called, read_json
 from sim.insight.cards import worst_belief
 from sim.insight.comparison_table import written
+from sim.insight.size_table import COLUMNS
 from sim.report import markup
 from sim.report.colours import BLUE, PURPLE
 from sim.report.folder import MARKS
@@ -54,18 +55,6 @@ def _headline(enough: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _table(found: Sequence[Mapping[str, Any]]) -> str:
-    headers = (
-        "GPU",
-        "TP",
-        "replicas",
-        "GPUs",
-        "$/h",
-        "meet the SLO",
-        "TTFT p99",
-        "TPOT p99",
-        "busy",
-        "one size smaller",
-    )
     rows: list[list[markup.Cell]] = []
     for place, one in enumerate(found):
         kind = [one["gpu"] or "pools", str(one["tensor_parallel"] or "-")]
@@ -82,7 +71,7 @@ def _table(found: Sequence[Mapping[str, Any]]) -> str:
         busy = percent(1 - (one["gpu_time"].get("starved") or 0.0))
         cost: markup.Cell = usd if place else (usd, "best")
         rows.append([*kind, replicas, count(one["gpus"]), cost, *figures, busy, (one["why"], "word")])
-    return markup.table(headers, rows)
+    return markup.table(COLUMNS, rows)
 
 
 def _charts(enough: Sequence[Mapping[str, Any]]) -> Sequence[str]:
