@@ -175,8 +175,10 @@ def json_schema() -> dict[str, Any]:
 
 
 def locate(source: str | Path) -> Path:
-    """The file that was meant: a path, or the name of a shipped scenario."""
+    """The file that was meant: a path, or the name of a shipped scenario, whatever folder of results is called so."""
     path = Path(source)
+    if path.is_dir() and str(source) in shipped():
+        return shipped()[str(source)]
     if path.exists() or path.suffix or path.is_absolute() or path.parts[:1] in ((".",), ("..",), ("~",)):
         return path
     if str(source) not in shipped():

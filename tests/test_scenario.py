@@ -339,3 +339,11 @@ def test_every_preset_fills_in_an_engine_and_names_a_source_for_each_default(nam
     resolved = result.scenario.engine
     assert resolved.host_step_s == one.engine["host_step_s"].value
     assert resolved.max_num_seqs is not None and resolved.batching is not None
+
+
+def test_a_folder_of_results_does_not_hide_the_shipped_scenario_of_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "quickstart").mkdir()
+    assert load("quickstart").name == "quickstart"
