@@ -43,6 +43,7 @@ class Page:
     def __init__(self, path: Path, folder: Path, shared: Path | None) -> None:
         self.path, self.folder, self.shared = path, folder, shared
         self.printed: dict[str, str] = {}
+        self.skipped: set[str] = set()
         self.problems: list[str] = []
 
     def regenerate(self) -> None:
@@ -65,7 +66,9 @@ class Page:
             picture = (self.folder / found["file"]).read_bytes()
             (self.path.parent / found["target"]).write_bytes(picture)
         except MissingError as reason:
-            print(f"  skipped: {reason}")
+            if str(reason) not in self.skipped:
+                self.skipped.add(str(reason))
+                print(f"  skipped: {reason}")
         except (ValueError, OSError) as error:
             self.problems.append(f"{self.path.name}: {error}")
             print(f"  FAILED: {error}")
@@ -135,6 +138,8 @@ def main() -> None:
     shared = Path(arguments.shared).resolve() if arguments.shared else None
     problems = []
     for path in [page.resolve() for page in arguments.pages] or PAGES:
+        if not path.is_file() or ROOT not in path.parents:
+            parser.error(f"{path} is no page of {ROOT}")
         if MARK.search(path.read_text(encoding="utf-8")):
             print(path.relative_to(ROOT))
             with TemporaryDirectory() as folder:
