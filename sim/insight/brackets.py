@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Any
 
-from sim.insight.alone import missed_alone, served_alone
+from sim.insight.alone import served_alone
 from sim.insight.judge import Judge, Verdict
+from sim.insight.limits import missed_alone
 from sim.resolve.naming import gpu_profile
 from sim.scenario import Scenario
 

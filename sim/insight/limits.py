@@ -11,10 +11,14 @@ from typing import Any, NamedTuple
 from sim.choice import nearest
 from sim.errors import ScenarioError
 from sim.insight.comparison import metrics_of
+from sim.report.words import number, percent, tick
 from sim.scenario import Scenario
 
 _LIMIT = re.compile(r"\s*([a-z0-9_]+)\s*(<=|>=)\s*([0-9.eE+-]+)\s*")
 _HOLDS = {"<=": operator.le, ">=": operator.ge}
+_APART = 1.05
+"""Mean batch of requests that are alone, but for the few of a trace that come at one and the same time."""
+_LATENCIES = ("ttft", "tpot", "itl", "e2el")
 
 
 class Limit(NamedTuple):
@@ -69,6 +73,33 @@ def broken_limit(
     if sum(summary["saturated"] for summary in summaries) * 2 > len(summaries):
         broken.append("the queue grows without end")
     return (broken[0] if broken else ""), values
+
+
+def hardly_meet(summary: Mapping[str, Any]) -> bool:
+    """Whether the requests of a run were served one at a time, so that less load would change nothing."""
+    return (summary["batch_size_mean"] or 0.0) < _APART
+
+
+def missed_alone(summary: Mapping[str, Any], limits: Sequence[Limit], attainment: float) -> str:
+    """Which target a run at next to no load misses, in words; "" if none."""
+    alone = hardly_meet(summary)
+    met = summary["slo_attainment"] or {}
+    if met and met["all"] is not None and met["all"] < attainment:
+        name, share = min(((key, met[key]) for key in _LATENCIES if met.get(key) is not None), key=lambda one: one[1])
+        target = (summary["slo"] or {}).get(f"{name}_ms")
+        asked = f"{name} <= {tick(target / 1e3, seconds=True)}" if target is not None else f"its {name} target"
+        if not share:
+            return f"even one request alone misses {asked}"
+        if share >= attainment:
+            asked, share = "all targets", met["all"]
+        return f"{'even served alone' if alone else 'even at next to no load'}, only {percent(share)} meet {asked}"
+    for limit in limits:
+        value = summary.get(limit.metric)
+        latency = limit.sign == "<=" and limit.metric.endswith(tuple(f"_{name}_ms" for name in _LATENCIES))
+        if latency and value is not None and not limit.holds(value):
+            how = "even served alone, requests break" if alone else "even next to no load breaks"
+            return f"{how} {limit} ({number(value)})"
+    return ""
 
 
 def _figure(summary: Mapping[str, Any], name: str) -> float:

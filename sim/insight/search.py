@@ -13,7 +13,7 @@ from sim.errors import ScenarioError, at_least_one
 from sim.insight.answers import Capacities
 from sim.insight.belief import doubts
 from sim.insight.comparison import variants_of
-from sim.insight.limits import Limit, broken_limit, check_limited, parse_limit
+from sim.insight.limits import Limit, broken_limit, check_limited, hardly_meet, missed_alone, parse_limit
 from sim.insight.runs import run_groups, with_seeds
 from sim.scenario import Scenario, load
 
@@ -78,6 +78,8 @@ class _Search:
     """About the last passing run."""
     summary: Mapping[str, Any] = field(default_factory=dict)
     """Of that run."""
+    hopeless: str = ""
+    """What requests miss that are served one at a time."""
     lifetimes: float = inf
     """Mean lifetimes, of requests or of sessions whose turns wait, that the last passing run lasted."""
 
@@ -87,6 +89,8 @@ class _Search:
             return 1.0
         if self.failed == inf:
             return None if len(self.trials) > _MOST_DOUBLINGS else self.passed * 2
+        if self.hopeless:
+            return None
         if self.passed == 0.0:
             return None if len(self.trials) > _MOST_DOUBLINGS else self.failed / 2
         return sqrt(self.passed * self.failed) if self.failed > self.passed * (1 + tolerance) else None
@@ -172,6 +176,8 @@ def _judge(
     search.trials.append(Trial(value * search.own_rate_per_s, broken, values))
     if broken:
         search.failed, search.binding = min(search.failed, value), broken
+        if search.passed == 0.0 and hardly_meet(summaries[0]):
+            search.hopeless = missed_alone(summaries[0], limits, attainment)
     else:
         search.passed = max(search.passed, value)
         search.doubts = doubts({"": summaries[0]})
@@ -191,7 +197,7 @@ def _answer(variant: str, search: _Search) -> Capacity:
     if search.failed == inf:
         notes.append("no rate was found that fails: give the workload more requests")
     elif search.passed == 0.0:
-        notes.append("no rate meets the limits, however low")
+        notes.append(search.hopeless or "no rate meets the limits, however low")
     elif search.lifetimes < _STEADY_LIFETIMES:
         notes.append(
             f"the run at this rate lasts only {search.lifetimes:.1f} mean lifetimes of a request (or a session), too "

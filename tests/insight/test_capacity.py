@@ -48,7 +48,8 @@ def test_twice_the_replicas_carry_twice_the_rate() -> None:
 
 def test_no_rate_at_all_and_no_end() -> None:
     (never,) = sim.capacity({**MD1, "slo": {"ttft": "5ms"}}, overrides=["workload.requests=50"], jobs=1)
-    assert never.rate_per_s == 0 and "however low" in never.notes[0]
+    assert never.rate_per_s == 0 and never.notes[0] == "even one request alone misses ttft <= 5 ms"
+    assert len(never.trials) < 12  # no halving goes on once requests hardly meet
     (always,) = sim.capacity({**MD1, "slo": {"ttft": "10s"}}, overrides=["workload.requests=15"], jobs=1)
     assert always.failing_rate_per_s == inf and "more requests" in always.notes[0]
 

@@ -115,9 +115,9 @@ def test_pools_are_sized_one_after_another() -> None:
         "tenants": {"b": {"model": "qwen3-8b"}},
         "cluster": {"gpu": "h100-sxm", "router": "least_outstanding", "pools": {"a": {}, "b": {"model": "qwen3-8b"}}},
     }
-    (found,) = sim.size(scenario, jobs=1)
+    (found,) = sim.size(scenario, prices={"h100-sxm": 1.5}, jobs=1)
     assert found.pools == {"a": 2, "b": 2}  # 12.5 requests a second each, 1.25 servers' work
-    assert (found.replicas, found.gpus) == (4, 4)
+    assert (found.replicas, found.gpus, found.usd_per_hour) == (4, 4, 6.0)
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ def export(
         ),
     ],
     detailed: Annotated[bool, typer.Option(help="vllm-bench: with the lists of requests and token gaps.")] = True,
-    epoch: Annotated[float, typer.Option(help="openmetrics: when the run begins, in Unix time [s].")] = 0.0,
+    epoch: Annotated[float, typer.Option(min=0, help="openmetrics: when the run begins, in Unix time [s].")] = 0.0,
     set_: Set = [],  # noqa: B006
     from_vllm_args: FromVllmArgs = "",
     quiet: Quiet = False,
