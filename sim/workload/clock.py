@@ -44,10 +44,6 @@ class Clock(Protocol):
         """The times of a block's column."""
         ...
 
-    def begin(self, first_s: float) -> None:
-        """Count from this time on."""
-        ...
-
     def notes(self) -> Iterator[str]:
         """How the times were understood."""
         ...
@@ -65,9 +61,6 @@ class PlainSeconds:
     def read(self, rows: Rows, values: Any) -> Times:
         seconds = rows.numbers(values) * self.unit_s
         return Times(seconds, list(_number_problems(self.column, seconds, rows, values, self.bad_time)))
-
-    def begin(self, first_s: float) -> None:
-        pass
 
     def notes(self) -> Iterator[str]:
         return iter(())
@@ -122,10 +115,6 @@ class AnyTimes:
         problems = [*_blanks(self.column, odd, rows, values, _BAD_TIME), Problem(self.column, odd, _BAD_TIME)]
         problems.append(Problem(self.column, ~odd & far, _FAR))
         return Times(np.where(far, np.nan, (counts - self.first) / self.per_second), problems)
-
-    def begin(self, first_s: float) -> None:
-        self.first += first_s * self.per_second
-        self.first_ns += round(first_s * 1e9)
 
     def notes(self) -> Iterator[str]:
         return iter(self.told)

@@ -13,7 +13,7 @@ from sim.workload.csvrows import CsvRows
 from sim.workload.fileoptions import Signs
 from sim.workload.jsonlrows import JsonlRows
 from sim.workload.measured.bench import is_bench
-from sim.workload.naming import PLAIN, plain_columns
+from sim.workload.naming import PLAIN, listed, plain_columns
 from sim.workload.rows import open_bytes, text_errors
 
 FORMATS = "sim.workload.traces"
@@ -43,12 +43,12 @@ def guess_format(path: Path, columns: Mapping[str, str] | None = None) -> str:
     if len(best) == 1 and (fits[best[0]] > 1 or not _is_plain(names, path)):
         return best[0]
     if len(best) > 1:
-        raise UnknownFormatError(f"{path} could be {' or '.join(best)} (found {_some(names)})")
+        raise UnknownFormatError(f"{path} could be {' or '.join(best)} (found {listed(names)})")
     if kind == "json":
         return _of_one_value(path, names)
     if names and all(_DATUM.fullmatch(name.strip()) for name in names):
         raise TraceError(
-            f"{path} has no header: it begins with {','.join(names)[:60]}; put a line such as "
+            f"{path} has no header: it begins with {listed(names)}; put a line such as "
             "arrival_s,prompt_tokens,output_tokens before it"
         )
     try:
@@ -56,7 +56,7 @@ def guess_format(path: Path, columns: Mapping[str, str] | None = None) -> str:
     except OptionError as error:
         if error.mend["columns"].count("NAME") < len(PLAIN):
             raise
-        raise OptionError(f"{path} is in no known format (found {_some(names)})", error.mend) from error
+        raise OptionError(f"{path} is in no known format (found {listed(names)})", error.mend) from error
     return kind
 
 
@@ -81,10 +81,6 @@ def refuse_trace(path: Path) -> None:
         raise ScenarioError(f"{path} is a trace ({form}), not a scenario; {mend}")
 
 
-def _some(names: list[str]) -> str:
-    return ", ".join(sorted(set(names))[:12]) or "no names"
-
-
 def _is_plain(names: list[str], path: Path) -> bool:
     try:
         return bool(plain_columns(names, {}, path))
@@ -106,10 +102,14 @@ def _of_sessions(path: Path) -> str:
 
 
 def _of_one_value(path: Path, names: list[str]) -> str:
-    """`measured`, for a JSON list of requests or a benchmark's result. Raises TraceError for anything else."""
-    if is_bench(dict.fromkeys(names)) or _is_plain(names, path):
+    """`measured`, for a benchmark's result; `jsonl`, for a list of requests. Raises TraceError for anything else."""
+    if is_bench(dict.fromkeys(names)):
         return "measured"
-    raise UnknownFormatError(f"{path} is in no known format (found {_some(names)}); a trace has one JSON object a line")
+    if _is_plain(names, path):
+        return "jsonl"
+    raise UnknownFormatError(
+        f"{path} is in no known format (found {listed(names)}); a trace is a list of JSON objects, or has one a line"
+    )
 
 
 def _opening(path: Path) -> tuple[str, list[str]]:

@@ -5,12 +5,14 @@ import json
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from sim.workload.jsonarray import json_elements
 from sim.workload.rows import Block, Place, open_bytes, text_errors
 from sim.workload.table import Floats, Ints
 
@@ -19,11 +21,12 @@ Convert: TypeAlias = Callable[[dict[str, Any]], Mapping[str, Any]]
 
 _BLOCK_ROWS = 1 << 14
 _FIRST_ROWS = 100
+_LONGEST_SPACE = 4096
 
 
 @dataclass
 class JsonlRows:
-    """A file with one JSON object a line; blank lines do not count.
+    """A file with one JSON object a line, or a list of them; blank lines do not count.
 
     `names` says what the file calls a column, where it has a name of its own; "usage.prompt_tokens" is prompt_tokens of
     the object `usage`. `converting` makes what changes each object, anew for each time that the file is read.
@@ -75,14 +78,24 @@ class JsonlRows:
         with self._lines() as lines:
             for row, (line, text) in enumerate(islice(lines, max(rows) + 1)):
                 if row in wanted:
-                    found[row] = Place(line, _flat(json_object(text)) or None, text.strip())
+                    found[row] = Place(line, _flat(json_object(text)) or None, text.strip(), self._kind)
         return [found[row] for row in rows]
 
     def misshapen(self, before_row: int | None) -> list[Place]:
         return []  # a line that is no object is a row without values
 
+    @cached_property
+    def _kind(self) -> str:
+        """What rows are in the file: lines, or entries of a list."""
+        with text_errors(self.path), open_bytes(self.path) as file:
+            first = file.read(_LONGEST_SPACE).decode("utf-8-sig", errors="ignore").lstrip()
+        return "entry" if first.startswith("[") and first[1:].lstrip().startswith("{") else "line"
+
     @contextmanager
     def _lines(self) -> Iterator[Iterator[tuple[int, str]]]:
+        if self._kind == "entry":
+            yield ((number, json.dumps(element)) for number, element in enumerate(json_elements(self.path), 1))
+            return
         with text_errors(self.path), open_bytes(self.path) as file:
             text = io.TextIOWrapper(file, encoding="utf-8-sig")
             yield ((number, line) for number, line in enumerate(text, 1) if not line.isspace())

@@ -105,9 +105,15 @@ def plain_columns(names: Sequence[str], said: Mapping[str, str], path: Path) -> 
     if missing:
         roles = " or the ".join(missing)
         written = ", ".join(f"{role}: NAME" for role in missing)
-        told = f"{path}: no column is known to be the {roles} (found {', '.join(names) or 'no names'})"
+        told = f"{path}: no column is known to be the {roles} (found {listed(names)})"
         raise OptionError(told, {"columns": f"{{{written}}}"})
     return found
+
+
+def listed(names: Sequence[str]) -> str:
+    """The names that a file gives its columns, for an error; not all of very many."""
+    words = [" ".join(name.split())[:40] for name in dict.fromkeys(names)]
+    return ", ".join([*words[:12], *(["..."] if len(words) > 12 else [])]).strip() or "no names"
 
 
 def _as(name: str, group: tuple[str, ...], is_time: bool) -> Column | None:

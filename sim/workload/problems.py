@@ -35,9 +35,9 @@ class _Kind:
 
 
 class _Told(NamedTuple):
-    """A kind in words: its first line, what to say of one row, of several, and the option that deals with them."""
+    """A kind in words: its first row, what to say of one row, of several, and the option that deals with them."""
 
-    line: int
+    place: Place
     alone: str
     several: str
     mend: tuple[str, str]
@@ -81,7 +81,7 @@ class BadRows:
         """Where and what, with the count of each kind and its first line."""
         told = self._kinds_told()
         if len(self) == 1:
-            return f"{self.rows.path}, line {told[0].line}: {told[0].alone}"
+            return f"{self.rows.path}, {told[0].place.where}: {told[0].alone}"
         return f"{self.rows.path}: {len(self):,} rows cannot be used: {_listed(told)}"
 
     def note(self) -> str:
@@ -96,22 +96,22 @@ class BadRows:
         places = self.rows.places([kind.first for kind in kinds]) if kinds else []
         told = [self._kind_told(kind, place) for kind, place in zip(kinds, places, strict=True)]
         if self.misshapen:
-            line, text = self.misshapen[0].line, self.misshapen[0].text
-            several = f"{len(self.misshapen):,} misshapen (first: line {line}, {text})"
-            told.append(_Told(line, text, several, ("on_bad_row", "skip")))
-        return sorted(told)
+            first = self.misshapen[0]
+            several = f"{len(self.misshapen):,} misshapen (first: {first.where}, {first.text})"
+            told.append(_Told(first, first.text, several, ("on_bad_row", "skip")))
+        return sorted(told, key=lambda kind: kind.place.line)
 
     def _kind_told(self, kind: _Kind, place: Place) -> _Told:
         problem, name = kind.problem, self.rows.called(kind.problem.column)
         alone = f"{cell(place, name)}, {problem.what}"
         if place.values is None:
-            several = f"{kind.count:,} that are not JSON objects (first: line {place.line})"
+            several = f"{kind.count:,} that are not JSON objects (first: {place.where})"
         elif problem.several:
-            several = f"{kind.count:,} {problem.several} {name} (first: line {place.line})"
+            several = f"{kind.count:,} {problem.several} {name} (first: {place.where})"
         else:
             value = repr((place.values or {}).get(name))
-            several = f"{kind.count:,} whose {name} is {problem.what} (first: line {place.line}, {value[:60]})"
-        return _Told(place.line, alone, several, problem.mend)
+            several = f"{kind.count:,} whose {name} is {problem.what} (first: {place.where}, {value[:60]})"
+        return _Told(place, alone, several, problem.mend)
 
 
 def _listed(kinds: list[_Told]) -> str:

@@ -67,12 +67,12 @@ def read_rows(
     A file whose rows are in order is read until the slice is full, and a block further; where any of these rows is
     earlier than one before, all of the file is read and put in order. Raises OptionError for rows that cannot be used.
     """
-    fresh = deepcopy((clock, content))
+    fresh = deepcopy(content)
     reading = Reading(options, rows, columns, clock, content)
     try:
         kept = list(reading.in_file_order())
     except _OutOfOrderError:
-        reading = Reading(options, rows, columns, *fresh)
+        reading = Reading(options, rows, columns, clock, fresh)
         kept = list(reading.by_time())
     if len(reading.bad) and options.on_bad_row == "error":
         raise reading.bad.error()
@@ -114,12 +114,12 @@ class Reading:
         timely = _timely(arrival, problems)
         self.disordered = int((np.diff(arrival[timely]) < 0).sum())
         if self.clock.shifts:
-            self.clock.begin(float(arrival[timely].min()))
+            arrival = arrival - arrival[timely].min()
         order = np.argsort(np.where(timely, arrival, -np.inf), kind="stable")
         for start in range(0, len(order), _CHUNK_ROWS):
             places = order[start : start + _CHUNK_ROWS]
-            block = self.rows.taken(whole, places)
-            part, full = self._take(block, *self.clock.read(self.rows, block[self.columns.arrival]), places)
+            here = [problem._replace(rows=problem.rows[places]) for problem in problems]
+            part, full = self._take(self.rows.taken(whole, places), arrival[places], here, places)
             yield part
             if full:
                 break

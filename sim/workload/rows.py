@@ -26,11 +26,20 @@ Block: TypeAlias = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Place:
-    """One row in its file: line number (from 1), values by the file's names (None when it has no columns), text."""
+    """One row in its file: line number (from 1), values by the file's names (None when it has no columns), text.
+
+    `kind` is what the number counts: lines, or entries of a list.
+    """
 
     line: int
     values: Mapping[str, Any] | None
     text: str
+    kind: str = "line"
+
+    @property
+    def where(self) -> str:
+        """The place in words."""
+        return f"{self.kind} {self.line}"
 
 
 class Rows(Protocol):
@@ -122,7 +131,7 @@ def not_tokens(numbers: Floats) -> Bools:
 def describe(rows: Rows, row: int, column: str) -> str:
     """The beginning of an error: file, line, column and value of one row."""
     (place,) = rows.places([row])
-    return f"{rows.path}, line {place.line}: {cell(place, rows.called(column))}"
+    return f"{rows.path}, {place.where}: {cell(place, rows.called(column))}"
 
 
 def cell(place: Place, name: str) -> str:

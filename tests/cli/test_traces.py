@@ -51,9 +51,12 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ),
         (
             "trace describe numbers.csv",
-            "numbers.csv has no header: it begins with 0.0,517,212; put a line such as arriv",
+            "numbers.csv has no header: it begins with 0.0, 517, 212; put a line such as ar",
         ),
-        ("trace describe who.json", "a trace has one JSON object a line; name a format with --format-name: aiperf,"),
+        (
+            "trace describe who.json",
+            "a trace is a list of JSON objects, or has one a line; name a format with --format-name: aiperf,",
+        ),
         (
             "trace convert clean.csv odd.csv",
             "odd.csv is there already; name another file, or give --force to replace it",

@@ -221,6 +221,15 @@ class TestNames:
         with pytest.raises(TraceError, match=r"line 2: usage\.prompt_tokens is 0, not a whole number"):
             read(written(tmp_path, "\n".join(map(json.dumps, rows)), "log.jsonl"), "jsonl")
 
+    @pytest.mark.parametrize("indent", [None, 1])
+    def test_a_json_list(self, tmp_path: Path, indent: int | None) -> None:
+        rows: list[Any] = [{"ts": 5 - i, "prompt_tokens": 10 + i, "completion_tokens": 3} for i in range(3)]
+        path = written(tmp_path, json.dumps(rows, indent=indent), "log.json")
+        assert readable(path).format == "jsonl" and columns(read(path, "jsonl")) == [(0, 12, 3), (1, 11, 3), (2, 10, 3)]
+        path = written(tmp_path, json.dumps([*rows, {"ts": 1}, 7], indent=indent), "log.json")
+        with pytest.raises(TraceError, match=r"2 rows cannot be used: .*first: entry 4"):
+            read(path, "jsonl")
+
     @pytest.mark.parametrize(
         ("header", "options", "words"),
         [
@@ -367,3 +376,50 @@ class TestMeasured:
         with pytest.raises(TraceError) as caught:
             read_measured(written(tmp_path, text))
         assert words in str(caught.value)
+
+
+CELLS = st.sampled_from(
+    ["", " ", "0", "1", "12.0", "-3", "1e400", "nan", "NULL", "soon", "2024-05-01T10:00:00Z", "2024-05-01 10:00:00",
+     "1714557600", "1714557600000", "99999-01-01", '"', "é", "5,5", "[1]", "{}", "true"]
+)  # fmt: skip
+
+
+@given(
+    st.sampled_from(["ts,input_tokens,output_tokens", "time;prompt_toks;tokens_out", "a,b,c", HEADER, ""]),
+    st.lists(st.lists(CELLS, min_size=1, max_size=4), max_size=8),
+    st.sampled_from([",", ";"]),
+)
+def test_any_table_is_read_or_refused_in_one_sentence(
+    tmp_path_factory: pytest.TempPathFactory, header: str, rows: list[list[str]], delimiter: str
+) -> None:
+    text = "\n".join([header, *(delimiter.join(row) for row in rows)])
+    _read_or_refused(written(tmp_path_factory.mktemp("any"), text))
+
+
+@given(
+    st.lists(
+        st.dictionaries(
+            st.sampled_from(["ts", "prompt_tokens", "completion_tokens", "usage", "conversations", "input_lens"]),
+            st.one_of(CELLS, st.integers(), st.floats(), st.none(), st.booleans(), st.lists(st.integers(), max_size=2),
+                      st.dictionaries(st.sampled_from(["prompt_tokens", "completion_tokens"]), st.integers(0, 9))),
+        ),
+        max_size=6,
+    ),
+    st.sampled_from(["lines", "list", "one"]),
+)  # fmt: skip
+def test_any_json_is_read_or_refused_in_one_sentence(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, Any]], shape: str
+) -> None:
+    text = json.dumps(rows[0] if shape == "one" and rows else rows)
+    _read_or_refused(
+        written(tmp_path_factory.mktemp("any"), "\n".join(map(json.dumps, rows)) if shape == "lines" else text)
+    )
+
+
+def _read_or_refused(path: Path) -> None:
+    try:
+        found = readable(path)
+    except TraceError as error:
+        assert "\n" not in str(error) and str(path) in str(error)
+    else:
+        assert found.requests > 0

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from sim.choice import nearest
 from sim.errors import OptionError, TraceError
-from sim.workload.naming import ARRIVAL, OUTPUT_TOKENS, PROMPT_TOKENS, Column, Names, find, named
+from sim.workload.naming import ARRIVAL, OUTPUT_TOKENS, PROMPT_TOKENS, Column, Names, find, listed, named
 
 _TIMES: dict[str, Names] = {
     "arrival": ARRIVAL,
@@ -62,7 +62,7 @@ def choose(names: Sequence[str], path: Path, said: Mapping[str, str] | None = No
             found[role] = find(role, groups, names, path, is_time=role in _TIMES)
     for role, wanted in _REQUIRED.items():
         if all(found[name] is None for name in (role, *_INSTEAD.get(role, ()))):
-            told = f"{path}: no column tells {wanted} (found: {', '.join(names) or 'none'})"
+            told = f"{path}: no column tells {wanted} (found: {listed(names)})"
             if role in _INSTEAD:
                 raise TraceError(f"{told}; as traffic alone, without latencies, it is a trace: {as_trace(path)}")
             raise OptionError(told, {"columns": f"{{{role}: NAME}}"})

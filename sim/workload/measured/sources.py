@@ -106,7 +106,7 @@ class _Csv:
         return [text.strip() or None if text is not None else None for text in texts]
 
     def where(self, row: int) -> str:
-        return f"{self.rows.path}, line {self.rows.places([row])[0].line}"
+        return f"{self.rows.path}, {self.rows.places([row])[0].where}"
 
     def misshapen(self) -> list[str]:
         return [f"{self.rows.path}, line {place.line}: {place.text}" for place in self.rows.misshapen(None)]

@@ -1,4 +1,4 @@
-"""A plain JSONL file of requests: one object a line."""
+"""A plain JSONL file of requests."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,9 @@ from sim.workload.tracecontent import NamedContent
 
 @dataclass(frozen=True)
 class Jsonl(PlainOptions):
-    """Keys arrival_s, prompt_tokens, output_tokens: as in csv on any clock and by their usual names, in any order.
+    """One object a line, or a list of them.
+
+    Keys arrival_s, prompt_tokens, output_tokens: as in csv on any clock and by their usual names, in any order.
 
     A key of an object inside is written with a dot (`columns: {prompt_tokens: usage.prompt_tokens}`).
     Optional keys: priority, session_id, in later rows of a session pause_s (sent so long after the answers to the turn

@@ -57,4 +57,4 @@ class VllmCustom(FileOptions):
 
 
 def _line(rows: JsonlRows, number: int) -> str:
-    return f"{rows.path}, line {rows.places([number])[0].line}"
+    return f"{rows.path}, {rows.places([number])[0].where}"
