@@ -63,6 +63,15 @@ def test_sizes_and_capacities_are_lists_with_a_table_and_a_picture(tmp_path: Pat
         assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_one_of_several_needs_no_list() -> None:
+    scenario = {**PROMPTS, "workload": {**PROMPTS["workload"], "requests": 100}}
+    limit = "mean_queue_wait_ms <= 500"
+    (found,) = sim.size(scenario, gpus="l4", tensor_parallel=2, limits=limit, jobs=1)
+    assert (found.gpu, found.tensor_parallel) == ("l4", 2) and limit.partition(" ")[0] in found.values
+    picked = sim.compare("quickstart", overrides="workload.trace.csv.limit=60", variants="three GPUs", jobs=1)
+    assert picked.variants == ("as written", "three GPUs")
+
+
 def test_a_saved_result_opens_again(tmp_path: Path) -> None:
     result = sim.run("quickstart", overrides=SMALL)
     result.save(tmp_path / "run")

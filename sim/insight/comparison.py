@@ -204,7 +204,7 @@ class Comparison:
 
 def compare(
     *sources: Scenario | str | Path | Mapping[str, Any],
-    variants: Sequence[str] | None = None,
+    variants: str | Sequence[str] | None = None,
     seeds: int = 1,
     overrides: Overrides = (),
     model_error: bool = True,
@@ -274,13 +274,14 @@ def metrics_of(summary: Mapping[str, Any]) -> dict[str, float]:
     return {name: float("nan") if found[name] is None else float(found[name]) for name in METRICS}
 
 
-def variants_of(scenario: Scenario, picked: Sequence[str] | None = None) -> dict[str, Scenario]:
+def variants_of(scenario: Scenario, picked: str | Sequence[str] | None = None) -> dict[str, Scenario]:
     """The scenario as written, then its variants, or those picked by name. Raises ScenarioError for an unknown one."""
+    picked = [picked] if isinstance(picked, str) else picked
     wanted = [name for name in (scenario.variants if picked is None else picked) if name != BASE]
     return {BASE: scenario.model_copy(update={"variants": {}})} | {name: scenario.variant(name) for name in wanted}
 
 
-def _named(loaded: Sequence[Scenario], picked: Sequence[str] | None) -> dict[str, Scenario]:
+def _named(loaded: Sequence[Scenario], picked: str | Sequence[str] | None) -> dict[str, Scenario]:
     """The scenarios by what they are called in the comparison."""
     if len(loaded) == 1:
         named = variants_of(loaded[0], picked)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import isfinite
 from typing import Any, NamedTuple
 
@@ -45,6 +45,11 @@ def parse_limit(text: str) -> Limit:
         return Limit(found[1], found[2], float(found[3]))
     except ValueError:
         raise ScenarioError(f"--limit {text!r}: {found[3]!r} is not a number") from None
+
+
+def parse_limits(texts: str | Iterable[str]) -> list[Limit]:
+    """One limit or several, as `parse_limit` reads them."""
+    return [parse_limit(text) for text in ([texts] if isinstance(texts, str) else texts)]
 
 
 def check_limited(scenario: Scenario, limits: Sequence[Limit], attainment: float) -> None:

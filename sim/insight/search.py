@@ -13,7 +13,7 @@ from sim.errors import ScenarioError, at_least_one
 from sim.insight.answers import Capacities
 from sim.insight.belief import doubts
 from sim.insight.comparison import variants_of
-from sim.insight.limits import Limit, broken_limit, check_limited, hardly_meet, missed_alone, parse_limit
+from sim.insight.limits import Limit, broken_limit, check_limited, hardly_meet, missed_alone, parse_limits
 from sim.insight.runs import run_groups, with_seeds
 from sim.scenario import Scenario, load
 
@@ -100,8 +100,8 @@ def capacity(
     source: Scenario | str | Path | Mapping[str, Any],
     *,
     attainment: float = 0.99,
-    limits: Iterable[str] = (),
-    variants: Sequence[str] | None = None,
+    limits: str | Iterable[str] = (),
+    variants: str | Sequence[str] | None = None,
     seeds: int = 1,
     tolerance: float = 0.02,
     overrides: Overrides = (),
@@ -117,7 +117,7 @@ def capacity(
     """
     overrides = repeatable(overrides)
     scenario = load(source, overrides)
-    wanted = [parse_limit(text) for text in limits]
+    wanted = parse_limits(limits)
     named = variants_of(scenario, variants)
     searches = {}
     for name, one in named.items():

@@ -8,13 +8,14 @@ from math import inf, isfinite
 from pathlib import Path
 from typing import Any
 
+from sim import hardware
 from sim.choice import nearest
 from sim.document import Overrides
 from sim.errors import ScenarioError, ServecastError, at_least_one
 from sim.insight.answers import Sizes
 from sim.insight.brackets import Bracket, cheapest, narrow
 from sim.insight.judge import Judge
-from sim.insight.limits import check_limited, parse_limit
+from sim.insight.limits import check_limited, parse_limits
 from sim.insight.pool_sizes import size_pools
 from sim.resolve import resolve_cluster
 from sim.scenario import Scenario, load
@@ -54,11 +55,11 @@ class Size:
 def size(
     source: Scenario | str | Path | Mapping[str, Any],
     *,
-    gpus: Sequence[str] = (),
-    tensor_parallel: Sequence[int] = (),
+    gpus: str | Sequence[str] = (),
+    tensor_parallel: int | Sequence[int] = (),
     most_gpus: int = 64,
     attainment: float = 0.99,
-    limits: Iterable[str] = (),
+    limits: str | Iterable[str] = (),
     prices: Mapping[str, float] | None = None,
     finish_all: bool = False,
     seeds: int = 1,
@@ -68,8 +69,8 @@ def size(
 ) -> Sizes:
     """For each kind of replica the fewest that meet the targets under the scenario's load, the cheapest kind first.
 
-    Kinds are the `gpus` (profiles; default: the scenario's own) times the `tensor_parallel` widths (default: its own);
-    `prices` are US dollars for one GPU and hour, where they are not the profiles'. More replicas are taken never to
+    Kinds are the `gpus` (profiles, or "all"; default: the scenario's own) times the `tensor_parallel` widths (default:
+    its own); `prices` are US dollars for one GPU and hour, where they are not the profiles'. More replicas are taken never to
     serve worse: the number is doubled until it is enough, then bisected. A kind is given up when it would need over
     `most_gpus`, when one request alone misses a target on it, and, unless it is the scenario's own GPU or with
     `finish_all`, when even the next number would cost more than what is known to be enough. A cluster with pools keeps
@@ -77,20 +78,22 @@ def size(
     ScenarioError where nothing says what must be met, and if no kind can be run at all.
     """
     scenario = load(source, overrides).model_copy(update={"variants": {}})
-    wanted = [parse_limit(text) for text in limits]
+    wanted = parse_limits(limits)
     check_limited(scenario, wanted, attainment)
     at_least_one(most_gpus=most_gpus, seeds=seeds, jobs=jobs)
-    for width in tensor_parallel:
-        at_least_one(tensor_parallel=width)
     given = scenario.cluster
-    named = list(gpus) or [given.gpu]
+    gpus = [gpus] if isinstance(gpus, str) else list(gpus)
+    named = hardware.names() if "all" in gpus else gpus or [given.gpu]
+    widths = [tensor_parallel] if isinstance(tensor_parallel, int) else list(tensor_parallel)
+    for width in widths:
+        at_least_one(tensor_parallel=width)
     prices = _checked(prices or {}, {pool.gpu or given.gpu for pool in given.pools.values()} or set(named))
     judge = Judge(wanted, attainment, seeds, jobs, progress)
     if given.pools:
-        if gpus or tensor_parallel:
+        if gpus or widths:
             raise ScenarioError("--gpu and --tensor-parallel size one kind of replica; the pools have their own")
         return Sizes([_pools(_with_prices(scenario, prices), judge, most_gpus)], scenario.name)
-    widths = list(tensor_parallel) or [given.tensor_parallel]
+    widths = widths or [given.tensor_parallel]
     brackets = [_bracket(scenario, gpu, width, prices, finish_all) for gpu in named for width in widths]
     narrow(brackets, judge, most_gpus)
     if all(bracket.error for bracket in brackets):

@@ -50,16 +50,14 @@ def size(
     servecast size my.yaml --gpu all --tensor-parallel 1 --tensor-parallel 2
     servecast size my.yaml --gpu h100-sxm --gpu a100-80g --price a100-80g=1.2 --all
     """
-    from sim import hardware
     from sim.insight.sizing import size as find
     from sim.report.folder import check_folder
 
     replaced = check_folder(out, "size")
     overrides = changes(scenario, set_=set_, from_vllm_args=from_vllm_args, slo=slo)
-    kinds = hardware.names() if "all" in gpu else gpu
     with Progress("rounds", shown=sys.stderr.isatty()) as progress:
         found = find(
-            scenario, gpus=kinds, tensor_parallel=tensor_parallel, most_gpus=most_gpus, attainment=attainment,
+            scenario, gpus=gpu, tensor_parallel=tensor_parallel, most_gpus=most_gpus, attainment=attainment,
             limits=limit, prices=_prices(price), finish_all=every, seeds=seeds, overrides=overrides, jobs=jobs,
             progress=progress.update,
         )  # fmt: skip

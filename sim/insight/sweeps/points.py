@@ -136,7 +136,7 @@ class Sweep:
 
 def sweep(
     source: Scenario | str | Path | Mapping[str, Any],
-    grid_: Iterable[str],
+    grid_: str | Iterable[str],
     *,
     search: int | None = None,
     objectives: Sequence[str] | None = None,
@@ -156,7 +156,7 @@ def sweep(
     fails is reported, not lost. Raises ScenarioError for an axis or objective that cannot be, and if all points fail.
     """
     at_least_one(seeds=seeds, search=search, jobs=jobs)
-    axes = [axis(text) for text in grid_]
+    axes = [axis(text) for text in ([grid_] if isinstance(grid_, str) else grid_)]
     if not axes:
         raise ScenarioError("nothing varies: give --grid engine.max_num_seqs=64,128,256")
     scenario = load(source, overrides).model_copy(update={"variants": {}})
