@@ -70,11 +70,11 @@ def size(
     """For each kind of replica the fewest that meet the targets under the scenario's load, the cheapest kind first.
 
     Kinds are the `gpus` (profiles, or "all"; default: the scenario's own) times the `tensor_parallel` widths (default:
-    its own); `prices` are US dollars for one GPU and hour, where they are not the profiles'. More replicas are taken never to
-    serve worse: the number is doubled until it is enough, then bisected. A kind is given up when it would need over
-    `most_gpus`, when one request alone misses a target on it, and, unless it is the scenario's own GPU or with
-    `finish_all`, when even the next number would cost more than what is known to be enough. A cluster with pools keeps
-    their GPUs, and each pool's replicas are made as few as the others allow, one pool after another. Raises
+    its own); `prices` are US dollars for one GPU and hour, where they are not the profiles'. More replicas are taken
+    never to serve worse: the number is doubled until it is enough, then bisected. A kind is given up when it would
+    need over `most_gpus`, when one request alone misses a target on it, and, unless it is the scenario's own GPU or
+    with `finish_all`, when even the next number would cost more than what is known to be enough. A cluster with pools
+    keeps their GPUs, and each pool's replicas are made as few as the others allow, one pool after another. Raises
     ScenarioError where nothing says what must be met, and if no kind can be run at all.
     """
     scenario = load(source, overrides).model_copy(update={"variants": {}})
