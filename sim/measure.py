@@ -351,8 +351,6 @@ def _left_out(table: RequestTable, requests: Columns, cluster: Cluster) -> list[
         found.append(f"{rejected} requests rejected: their prompts {limit}")
     if truncated:
         found.append(f"{truncated} outputs cut short at engine.max_model_len ({longest} tokens)")
-    if table.skipped_rows:
-        found.append(f"{table.skipped_rows} rows of the trace were skipped because they could not be used")
     return found
 
 

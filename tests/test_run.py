@@ -169,7 +169,7 @@ def test_skipped_rows_are_told(tmp_path: Path) -> None:
     base = {**BASE, "workload": None}
     result = sim.run(base, overrides=[trace])
     assert result.summary["requests"]["total"] == 2
-    assert any("1 rows of the trace were skipped" in text for text in result.warnings)
+    assert any("1 unusable row of the trace skipped" in text for text in result.warnings)
 
 
 def test_a_variant_runs_with_its_changes() -> None:

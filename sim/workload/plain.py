@@ -1,5 +1,6 @@
 """The plain formats, `csv` and `jsonl`: any log that tells when requests came and how long they were."""
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
@@ -27,6 +28,8 @@ COLUMNS = (
     "session_id", "output_id", "turn", "pause_s",
 )  # fmt: skip
 """What a plain file may tell besides times and lengths, and what any trace may (traceextras)."""
+
+_USUAL = 5  # values told where none is wanted
 
 _ROLES = (*PLAIN, *COLUMNS, *traceextras.COLUMNS)
 
@@ -97,14 +100,23 @@ class _Asked(NamedContent):
         super().__init__((*content.columns, *where), content.block_size, content.hashes)
         self.where = {name: value if isinstance(value, list) else [value] for name, value in where.items()}
         self.left_out = 0
+        self.seen: dict[str, Counter[str]] = {name: Counter() for name in where}
 
     def wanted(self, rows: Rows, block: Block, count: int) -> Bools:
         keep = np.ones(count, dtype=bool)
         for name, values in self.where.items():
-            words = {_word(value) for value in values}
-            keep &= np.array([_word(cell) in words for cell in rows.values(block[name])], dtype=bool)
+            words, cells = {_word(value) for value in values}, [_word(cell) for cell in rows.values(block[name])]
+            keep &= np.array([cell in words for cell in cells], dtype=bool)
+            self.seen[name].update(cells)
         self.left_out += int((~keep).sum())
         return keep
+
+    def asked_in_vain(self) -> str:
+        told = []
+        for name, seen in self.seen.items():
+            usual = [f"{value} ({count:,})" for value, count in seen.most_common(_USUAL)]
+            told.append(f"{name} is {', '.join([*usual, *(['...'] if len(seen) > _USUAL else [])])}")
+        return f"where leaves none of the {self.left_out:,} rows: {'; '.join(told)}"
 
     def notes(self) -> Iterator[str]:
         if self.left_out:

@@ -89,7 +89,7 @@ class Reading:
         self.latest_s = -np.inf  # of the rows so far whose time can be read
         self.last_s = 0.0  # of the rows so far that can be used
         self.fitting, self.bad = Fitting(options), BadRows(rows)
-        self.read = self.kept = self.disordered = 0
+        self.read = self.asked = self.kept = self.disordered = 0
 
     def in_file_order(self) -> Iterator[Kept]:
         """The usable rows, a block at a time; _OutOfOrderError once one is earlier than a row before."""
@@ -147,6 +147,7 @@ class Reading:
         self.bad.add(problems, bad, places[:stop])
         self.last_s = float(np.max(arrival[:stop][asked[:stop] & ~bad], initial=self.last_s))
         self.read += stop
+        self.asked += int(asked[:stop].sum())
         self.fitting.count(prompt[:stop][wanted], output[:stop][wanted])
         chosen = np.flatnonzero(inside)
         lengths = prompt[chosen].astype(np.int64)
@@ -190,6 +191,8 @@ class Reading:
         path = self.rows.path
         if self.read == 0:
             return f"{path} has no rows of requests; it needs at least one"
+        if not self.asked and (why := self.content.asked_in_vain()):
+            return f"{path}: {why}"
         if len(self.bad):
             return f"{path}: no usable row is left ({self.bad.note()})"
         told = "; ".join((*self.content.notes(), *self.fitting.notes()))

@@ -28,6 +28,10 @@ class Content:
         """What is to be told with the result."""
         return iter(())
 
+    def asked_in_vain(self) -> str:
+        """Why no row was wanted, where none was; empty where there is nothing to say."""
+        return ""
+
     def wanted(self, rows: Rows, block: Block, count: int) -> Bools:
         """True for the rows that the user asks for; the others are passed over silently."""
         return np.ones(count, dtype=bool)

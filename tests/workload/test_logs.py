@@ -3,6 +3,7 @@
 import datetime
 import gzip
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from sim.choice import build
 from sim.errors import OptionError, ScenarioError, TraceError
 from sim.insight.traces.readable import readable
 from sim.workload.measured.read import read_measured
+from sim.workload.naming import PLAIN
 from sim.workload.table import RequestTable
 
 HEADER = "arrival_s,prompt_tokens,output_tokens"
@@ -204,6 +206,12 @@ class TestNames:
         assert any(note.startswith("read arrival from ") for note in table.notes)
         assert readable(path).format == "csv"
 
+    def test_the_guide_names_them_all(self) -> None:
+        page = (Path(__file__).parents[2] / "docs" / "howto" / "traffic.md").read_text(encoding="utf-8")
+        for role, groups in PLAIN.items():
+            line = next(line for line in page.splitlines() if line.startswith(f"| {role} |"))
+            assert [re.findall(r"`(\w+)`", group) for group in line.split(";")] == [list(group) for group in groups]
+
     def test_columns_says_which(self, tmp_path: Path) -> None:
         path = written(tmp_path, "id,when_ms,in,out,customer\n7,1500,10,1,acme\n8,1000,20,2,bell\n")
         said = {"arrival": "when_ms", "prompt_tokens": "in", "output_tokens": "out", "tenant": "customer"}
@@ -314,6 +322,12 @@ class TestAllAtOnce:
         table = read(written(tmp_path, LOG), where={"status": 200, "model": ["a", "c"]}, on_bad_row="skip")
         assert columns(table) == [(0, 10, 1)]
         assert table.skipped_rows == 1 and table.notes[-2].endswith("rows left out by status, model (where)")
+
+    def test_where_that_fits_nothing_says_what_there_is(self, tmp_path: Path) -> None:
+        with pytest.raises(
+            TraceError, match=r"where leaves none of the 6 rows: status is 200 \(4\), 500 \(1\), 429 \(1\)"
+        ):
+            read(written(tmp_path, LOG), where={"status": 404}, on_bad_row="skip")
 
     def test_lines_that_are_not_json(self, tmp_path: Path) -> None:
         text = '{"ts": 0, "input_tokens": 1, "output_tokens": 1}\nTraceback\n{"ts": 1}\n[1]\n'
