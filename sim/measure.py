@@ -25,6 +25,7 @@ from sim.provenance import versions
 from sim.record import Record
 from sim.resolve import Cluster, Setup, resolve_cluster
 from sim.resolve.handover import handover_rules
+from sim.resolve.no_effect import without_effect
 from sim.scenario import Scenario
 from sim.sections import Slo as Targets
 from sim.windowed_record import COLUMNS as WINDOW_COLUMNS
@@ -72,7 +73,8 @@ def measure(
         progress=progress,
     )
     context = _context(cluster, table, record)
-    context = replace(context, warnings=tuple(_warnings(cluster, table, record, context)))
+    found = (*_warnings(cluster, table, record, context), *without_effect(scenario, cluster, table))
+    context = replace(context, warnings=found)
     summary = summarize(record.requests, record.steps, record.itl_bins, record.itl_counts, context)
     memory = {name: asdict(setup.memory) for name, setup in cluster.pools.items()}
     summary["memory_per_gpu"] = memory if said.cluster.pools else memory[""]

@@ -189,7 +189,7 @@ def test_a_variant_runs_with_its_changes() -> None:
         ("cluster.tensor_parallel=3", ModelError, "does not divide"),
         ("engine.max_model_len=200000", ScenarioError, "131072 positions"),
         ("engine.max_num_batched_tokens=100", ScenarioError, ""),
-        ("engine.preset=vllm", ScenarioError, "did you mean 'vllm-v1'?"),
+        ("engine.preset=vllm", ScenarioError, "did you mean 'vllm-v0' or 'vllm-v1'?"),
         ("workload={trace: {csv: {path: none.csv}}}", TraceError, "none.csv"),
     ],
 )
