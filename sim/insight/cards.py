@@ -11,6 +11,7 @@ from sim.insight.belief import general, of_runs
 from sim.insight.comparison import METRICS, Comparison
 from sim.insight.comparison_table import SMALL, best, written
 from sim.insight.comparison_table import claims as claimed
+from sim.insight.comparison_table import ties as tied
 from sim.insight.difference import Difference
 from sim.report import markup
 from sim.report.words import changed, milliseconds, number, percent, plural
@@ -34,7 +35,9 @@ def comparison_card(comparison: Comparison) -> str:
     saturated = {name: comparison.saturated(name) for name in comparison.variants}
     about = f"{plural(len(comparison.variants), 'variant')}, {plural(len(comparison.seeds), 'seed')}"
     head = f"<p><b>{escape(comparison.name)}</b> {about}</p>"
-    return markup.card(head, beliefs(told["variants"]), metrics_table(metrics, saturated), claims(told))
+    return markup.card(
+        head, beliefs(told["variants"]), metrics_table(metrics, saturated, ties=ties(told)), claims(told)
+    )
 
 
 def diagnosis_card(told: Mapping[str, Any]) -> str:
@@ -98,8 +101,7 @@ def _against(metric: str, value: float, first: float, tie: bool) -> tuple[str, s
 
 def ties(told: Mapping[str, Any]) -> set[tuple[str, str]]:
     """The differences of a comparison (`Comparison.summary()`) that cannot be claimed: (variant, metric)."""
-    found = (Difference(**one) for one in told["differences"])
-    return {(one.variant, one.metric) for one in found if one.low is not None and not one.sure}
+    return tied(Difference(**one) for one in told["differences"])
 
 
 def worst_belief(variants: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:

@@ -114,6 +114,11 @@ def _beats(first: str, one: Difference, label: str) -> str:
     return f"{winner} beats {loser} on {label}: {change:.1%} {way} (95% sure: {near:.1%} to {far:.1%})"
 
 
+def ties(differences: Iterable[Difference]) -> set[tuple[str, str]]:
+    """The differences that cannot be claimed, though their interval is known: (variant, metric)."""
+    return {(one.variant, one.metric) for one in differences if one.low is not None and not one.sure}
+
+
 def best(metric: str, values: Iterable[float]) -> float | None:
     """The best value of a metric; None where there is none, or several read the same."""
     known = [value for value in values if isfinite(value)]
@@ -134,11 +139,13 @@ def _table(comparison: Comparison) -> Table:
         label = METRICS[name].label
         table.add_column(label, justify="right", min_width=max(map(len, label.split())))
     marked = {name: best(name, comparison.table[name]) for name in shown}
+    tied = ties(comparison.differences)
     for variant in comparison.variants:
         mark = " (saturated)" if comparison.saturated(variant) else ""
         values = {name: float(comparison.table[name][variant]) for name in shown}
         cells = [
-            Text(written(name, value), "bold green" if value == marked[name] else "") for name, value in values.items()
+            Text(written(name, value), "bold green" if value == marked[name] and (variant, name) not in tied else "")
+            for name, value in values.items()
         ]
         table.add_row(Text(variant).append(Text(mark, style="red")), *cells)
     return table

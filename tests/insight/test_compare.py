@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 import sim
-from sim.insight.comparison_table import best, claims, print_comparison
+from sim.insight.comparison_table import best, claims, print_comparison, ties
 from sim.insight.difference import Difference, sureness
 from sim.paths import data_dir
 from tests.commands import servecast
@@ -188,6 +188,8 @@ def test_the_best_is_marked_only_where_it_reads_as_better() -> None:
     assert best("p99_ttft_ms", [263.01, 263.02, 505.0]) is None
     assert best("slo_attainment", [0.98501, 0.98502]) is None
     assert best("preemptions", [1, 2]) is None
+    unsure, sure = difference(-5.5, -13.3, 2.2, 0.954), difference(4, 2, 6, 0.99, "request_goodput")
+    assert ties([unsure, sure]) == {("b", "p99_tpot_ms")}
 
 
 def test_variants_of_several_files_are_not_left_out_in_silence() -> None:
