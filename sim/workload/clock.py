@@ -22,6 +22,7 @@ _WRONG_UNIT = 1e11
 """Seconds since 1970 are fewer (until the year 5138), milliseconds more (since 1973)."""
 _EARLIEST, _LATEST = pd.Timestamp("1700-01-01", tz="UTC"), pd.Timestamp("2250-01-01", tz="UTC")
 _NO_TIME = np.iinfo(np.int64).min  # pandas' NaT
+_ACCESS_LOG = "%d/%b/%Y:%H:%M:%S %z"  # as Apache and nginx write it
 _UTC = ("Z", "z", "UTC", "GMT")
 _FAR = "over a year from the others"
 _BAD_TIME = "no time: neither a number of seconds nor a date such as 2024-05-01T12:00:00Z"
@@ -105,8 +106,9 @@ class AnyTimes:
         if self.kind == "dates":
             return self._dates(rows, values)
         if not self.kind:
-            seconds = np.full(len(rows.numbers(values)), np.nan)
-            return Times(seconds, [Problem(self.column, np.isnan(seconds), _BAD_TIME, "with a blank")])
+            odd = np.ones(len(rows.values(values)), dtype=bool)
+            problems = [*_blanks(self.column, odd, rows, values, _BAD_TIME), Problem(self.column, odd, _BAD_TIME)]
+            return Times(np.full(len(odd), np.nan), problems)
         counts = rows.numbers(values)
         if not self.shifts:
             seconds = counts / self.per_second
@@ -199,6 +201,8 @@ def nanoseconds(values: list[Any]) -> tuple[Any, Bools]:
     zoned = np.array([_zoned(text) for text in texts], dtype=bool)
     column = pd.Series([_spelled(text) for text in texts], dtype=object)
     parsed = pd.to_datetime(column, format="ISO8601", utc=True, errors="coerce")
+    if (other := parsed.isna() & (column != "")).any():
+        parsed[other] = pd.to_datetime(column[other], format=_ACCESS_LOG, utc=True, errors="coerce")
     parsed = parsed.where((parsed >= _EARLIEST) & (parsed <= _LATEST))
     return parsed.dt.as_unit("ns").to_numpy(dtype="datetime64[ns]").astype(np.int64), zoned
 
@@ -211,6 +215,8 @@ def _zoned(text: str) -> bool:
 
 def _spelled(text: str) -> str:
     """A date as pandas reads it: a point before fractions of a second, Z for UTC."""
+    if text[4:5] == text[7:8] == "/":
+        text = text.replace("/", "-")
     if "," in text:
         text = text.replace(",", ".")
     if text.endswith(_UTC) and text[-1] != "Z":

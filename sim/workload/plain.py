@@ -129,5 +129,5 @@ def _word(value: Any) -> str:
     try:
         number = float(text)
     except ValueError:
-        return text.lower() if isinstance(value, bool) else text
+        return text.lower() if text.lower() in ("true", "false") else text
     return str(int(number)) if np.isfinite(number) and number == int(number) else str(number)

@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from sim.errors import TraceError
 from sim.request import Segments
 from sim.workload import traceextras
 from sim.workload.clock import Clock
@@ -75,6 +76,8 @@ def read_rows(
         reading = Reading(options, rows, columns, clock, fresh)
         kept = list(reading.by_time())
     if len(reading.bad) and options.on_bad_row == "error":
+        if not reading.usable:
+            raise TraceError(f"{reading.bad.told()}; no other row is there, so mend the file")
         raise reading.bad.error()
     return reading, kept
 
@@ -89,7 +92,7 @@ class Reading:
         self.latest_s = -np.inf  # of the rows so far whose time can be read
         self.last_s = 0.0  # of the rows so far that can be used
         self.fitting, self.bad = Fitting(options), BadRows(rows)
-        self.read = self.asked = self.kept = self.disordered = 0
+        self.read = self.asked = self.usable = self.kept = self.disordered = 0
 
     def in_file_order(self) -> Iterator[Kept]:
         """The usable rows, a block at a time; _OutOfOrderError once one is earlier than a row before."""
@@ -148,6 +151,7 @@ class Reading:
         self.last_s = float(np.max(arrival[:stop][asked[:stop] & ~bad], initial=self.last_s))
         self.read += stop
         self.asked += int(asked[:stop].sum())
+        self.usable += int((asked[:stop] & ~bad).sum())
         self.fitting.count(prompt[:stop][wanted], output[:stop][wanted])
         chosen = np.flatnonzero(inside)
         lengths = prompt[chosen].astype(np.int64)

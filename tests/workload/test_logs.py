@@ -145,6 +145,8 @@ class TestClocks:
             ("ts", ["1714557600000000000", "1714557601500000000"], [0, 1.5]),
             ("ts", ["2024-05-01T10:00:00Z", "2024-05-01T12:00:01.5+02:00"], [0, 1.5]),
             ("ts", ["2024-05-01 10:00:00,000", "2024-05-01 10:00:01,500"], [0, 1.5]),
+            ("ts", ["01/May/2024:10:00:00 +0000", "01/May/2024:12:00:01 +0200"], [0, 1]),  # an access log
+            ("ts", ["2024/05/01 10:00:00", "2024/05/01 10:00:01.5"], [0, 1.5]),
             ("ts", ["2024-05-01 10:00:00 UTC", "2024-05-01 10:00:01.5 UTC"], [0, 1.5]),
         ],
     )  # fmt: skip
@@ -312,6 +314,16 @@ class TestAllAtOnce:
             "mend them, or write beside the trace's path: empty_outputs: drop, on_bad_row: skip"
         )
         assert str(caught.value.for_command()).endswith("add --set empty_outputs=drop --set on_bad_row=skip")
+
+    def test_no_option_mends_a_file_without_a_good_row(self, tmp_path: Path) -> None:
+        path = written(tmp_path, "ts,prompt_tokens,output_tokens\n05/01/2024 10:00,1,1\n05/01/2024 10:01,1,1\n")
+        with pytest.raises(TraceError) as caught:
+            read(path)
+        assert not isinstance(caught.value, OptionError)
+        assert str(caught.value) == (
+            f"{path}: 2 rows cannot be used: 2 whose ts is no time: neither a number of seconds nor a date such as "
+            "2024-05-01T12:00:00Z (first: line 2, '05/01/2024 10:00'); no other row is there, so mend the file"
+        )
 
     def test_what_the_sentence_says_is_enough(self, tmp_path: Path) -> None:
         table = read(written(tmp_path, LOG), empty_outputs="drop", on_bad_row="skip")
