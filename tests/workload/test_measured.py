@@ -85,6 +85,10 @@ def test_tpot_in_place_of_e2e(tmp_path: Path) -> None:
         ("arrival_s,prompt_tokens,output_tokens,ttft_s\n0,5,3,1\n", "no column tells the time to the last token"),
         ("arrival_s,prompt_tokens,output_tokens,ttft_s,e2e_s\n0,5,3,2,1\n", "line 2: e2e_s is '1', less than"),
         ("arrival_s,prompt_tokens,output_tokens,ttft_s,e2e_s\n0,5.5,3,1,2\n", "line 2: prompt_tokens is '5.5'"),
+        (
+            "arrival_s,prompt_tokens,output_tokens,ttft_s,e2e_s\n0,,3,1,2\n1,5,3,1,2\n2,0,3,1,2\n3,1.5,3,1,2\n",
+            "line 2: prompt_tokens is None, not a whole number of tokens from 1 to 10,000,000 (and 2 more rows like",
+        ),
         ("arrival_s,prompt_tokens,output_tokens,ttft_s,e2e_s\nx,5,3,1,2\n", "line 2: arrival_s is 'x'"),
         ("arrival_s,prompt_tokens,output_tokens,ttft_s,e2e_s,failed\n0,5,3,1,2,perhaps\n", "neither true nor false"),
         ("arrival_s,prompt_tokens,output_tokens,ttft,e2e\n0,5,3,900,90000\n", "name the unit"),

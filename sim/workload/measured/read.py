@@ -113,7 +113,7 @@ class _Reader:
         """Arrival on any clock, TTFT and E2E, in seconds; NaN where a latency is not given."""
         arrival, guessed = self._moments("arrival")
         if (bad := ~np.isfinite(arrival)).any():
-            raise self._refuse("arrival", int(bad.argmax()), "no time, so nobody knows when it was sent")
+            raise self._refuse("arrival", bad, "no time, so nobody knows when it was sent")
         ttft = self._seconds("ttft") if "ttft" in self.columns else self._since("first_token_at", arrival)
         if "e2e" in self.columns:
             e2e = self._seconds("e2e")
@@ -139,9 +139,9 @@ class _Reader:
 
     def _refuse_nonsense(self, answered: Bools, ttft_s: Floats, e2e_s: Floats) -> None:
         if (bad := answered & ~((ttft_s > 0) & np.isfinite(ttft_s))).any():
-            raise self._refuse("ttft", int(bad.argmax()), "not a time above 0; mark the request as failed, or mend it")
+            raise self._refuse("ttft", bad, "not a time above 0; mark the request as failed, or mend it")
         if (bad := answered & ~((e2e_s >= ttft_s * (1 - 1e-6)) & np.isfinite(e2e_s))).any():
-            raise self._refuse("e2e", int(bad.argmax()), "less than the time to the first token; do units agree?")
+            raise self._refuse("e2e", bad, "less than the time to the first token; do units agree?")
 
     def _failed(self, count: int) -> Bools:
         failed = np.zeros(count, dtype=bool)
@@ -157,7 +157,7 @@ class _Reader:
             return default
         word = str(value).strip().lower()
         if word not in _YES | _NO:
-            raise self._refuse(role, row, "neither true nor false")
+            raise self._refuse(role, np.arange(row + 1) == row, "neither true nor false")
         return word in _YES
 
     def _outputs(self, answered: Bools) -> Ints:
@@ -206,7 +206,7 @@ class _Reader:
 
     def _whole(self, role: str, numbers: Floats) -> Ints:
         if (bad := not_tokens(numbers)).any():
-            raise self._refuse(role, int(bad.argmax()), TOKENS_WANTED)
+            raise self._refuse(role, bad, TOKENS_WANTED)
         return numbers.astype(np.int64)
 
     def _moments(self, role: str) -> tuple[Floats, bool]:
@@ -227,7 +227,9 @@ class _Reader:
         values = self.source.values(self.columns[role].name)
         return None if all(value is None for value in values) else values
 
-    def _refuse(self, role: str, row: int, what: str) -> TraceError:
+    def _refuse(self, role: str, bad: Bools, what: str) -> TraceError:
+        row, others = int(bad.argmax()), int(bad.sum()) - 1
         name = self.columns[role].name if role in self.columns else role
+        alike = f" (and {others:,} more row{'s' * (others > 1)} like it)" if others else ""
         value = self.source.values(name)[row] if role in self.columns else "derived"
-        return TraceError(f"{self.source.where(row)}: {name} is {value!r}, {what}")
+        return TraceError(f"{self.source.where(row)}: {name} is {value!r}, {what}{alike}")
