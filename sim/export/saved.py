@@ -116,4 +116,8 @@ def refuse_overrides(folder: Path, overrides: Iterable[str]) -> None:
 
 def unreadable(folder: Path, verb: str, error: Exception) -> ServecastError:
     """What to say of a folder whose files are broken or not all there."""
-    return ServecastError(f"cannot read the results in {folder}: {error}; run `servecast {verb}` again with --out")
+    told = str(error)
+    if isinstance(error, FileNotFoundError):
+        lacking = error.filename or told
+        told = f"{Path(lacking).name} is missing, which this version of servecast writes"
+    return ServecastError(f"cannot read the results in {folder}: {told}; run `servecast {verb}` again with --out")

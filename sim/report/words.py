@@ -76,8 +76,8 @@ def error(share: float) -> str:
 
 
 def changed(share: float) -> str:
-    """0.0123 -> "+1.2%"; what has become ten times as much or more is told as such: 54.2 -> "55.2 times"."""
-    return f"{share:+.1%}" if share < 9 else f"{number(share + 1)} times"
+    """0.0123 -> "+1.2%"; what has become ten times as much or more is told as such: 54.2 -> "55.2x"."""
+    return f"{share:+.1%}" if share < 9 else f"{number(share + 1)}x"
 
 
 def money(usd: float | None) -> str:

@@ -1,6 +1,7 @@
 """`servecast report`."""
 
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -38,7 +39,8 @@ def report(
     overrides = changes(*results, set_=set_, from_vllm_args=from_vllm_args, quiet=quiet)
     opened = []
     for source in results:
-        with Progress(source, shown=not quiet and sys.stderr.isatty()) as progress:
+        reading = waiting(f"reading {source}") if Path(source).is_dir() else nullcontext()
+        with reading, Progress(source, shown=not quiet and sys.stderr.isatty()) as progress:
             opened += open_results(source, overrides, progress.update)
     with waiting(f"writing {out}"):
         write_page(opened, out, title)

@@ -14,17 +14,21 @@ from sim.report.words import number
 Trace = dict[str, Any]
 PERCENT = ".3~p"
 """How an axis tells shares: 1.5%."""
-_DIGITS = 6
 SERIES = (BLUE, ORANGE, GREEN, PURPLE, AMBER, SKY, PINK)
 """Colours of things of one kind; after these they come again with another `dash`."""
 _DASHES = ("", "dash", "dot", "longdash")
 _TOLD_TRACES = 8
 
 
-def numbers(values: Iterable[Any]) -> list[float | None]:
-    """Numbers with six digits; None where there is none."""
+def numbers(values: Iterable[Any], digits: int = 6) -> list[float | None]:
+    """Numbers with so many digits; None where there is none."""
     column = np.fromiter(values, dtype=np.float64)
-    return [float(f"{value:.{_DIGITS}g}") if math.isfinite(value) else None for value in column.tolist()]
+    return [_short(value, digits) if math.isfinite(value) else None for value in column.tolist()]
+
+
+def _short(value: float, digits: int) -> float:
+    rounded = float(f"{value:.{digits}g}")
+    return int(rounded) if rounded == int(rounded) else rounded
 
 
 def line(x: Sequence[Any], y: Sequence[Any], name: str, colour: str, *, fill: bool = False, dash: str = "") -> Trace:

@@ -96,8 +96,22 @@
     return { ...figure, layout };
   }
 
+  // On a phone the names beside bars take two lines, and so half the room.
+  function narrowed(figure, div) {
+    if (div.clientWidth > 480) return figure;
+    const halved = (name) => {
+      if (typeof name !== "string" || name.length < 15) return name;
+      const spaces = [...name.matchAll(/ /g)].map((space) => space.index);
+      if (!spaces.length) return name;
+      const at = spaces.reduce((a, b) => (Math.abs(b - name.length / 2) < Math.abs(a - name.length / 2) ? b : a));
+      return `${name.slice(0, at)}<br>${name.slice(at + 1)}`;
+    };
+    const data = figure.data.map((trace) => (trace.y && typeof trace.y[0] === "string" ? { ...trace, y: trace.y.map(halved) } : trace));
+    return { ...figure, data, layout: deep({ yaxis: { tickfont: { size: 10 } } }, figure.layout) };
+  }
+
   function draw(div) {
-    const figure = labelLogs(div.shown());
+    const figure = narrowed(labelLogs(div.shown()), div);
     makeRoom(div, figure);
     const config = { responsive: true, displaylogo: false, displayModeBar: matchMedia("(hover: none)").matches ? false : "hover" };
     const size = printing ? { autosize: false, width: div.clientWidth, height: div.clientHeight } : {};

@@ -57,13 +57,8 @@ def explore_requests(requests: pd.DataFrame) -> str:
         name: (charts.nth(i)["colour"], np.flatnonzero(names == name).tolist())
         for i, name in enumerate(dict.fromkeys(names.tolist()))
     }
-    texts = [
-        f"request {one}: {prompt} + {output} tokens, replica {replica}"
-        for one, prompt, output, replica in zip(
-            rows["id"], rows["prompt_tokens"], rows["generated_tokens"], rows["replica"], strict=True
-        )
-    ]
-    columns = {label: charts.numbers(rows[name]) for label, name in _COLUMNS.items()}
+    texts = [f"#{one}, replica {replica}" for one, replica in zip(rows["id"], rows["replica"], strict=True)]
+    columns = {label: charts.numbers(rows[name], digits=4) for label, name in _COLUMNS.items()}
     return charts.explorer("Every request", columns, x=_X, y=_Y, groups=groups, texts=texts, linear=_X[:1], note=note)
 
 

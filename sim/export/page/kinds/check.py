@@ -79,7 +79,7 @@ def _changes(verdicts: Sequence[Mapping[str, Any]]) -> Sequence[str]:
     drawn = [min(change, _LONGEST_BAR) for change in changes]
     trace = charts.bars(names, charts.numbers(drawn), [changed(change) for change in changes], "")
     trace["marker"] = {"color": [_COLOURS.get(one["outcome"], FAINT) for one in ranked]}
-    reach = 1.3 * max(abs(change) for change in drawn)
+    reach = 1.4 * max(abs(change) for change in drawn)
     down = {"type": "category", "autorange": "reversed"}
     axis = {"tickformat": "+.2~p", "range": [-reach, reach]}
     made = charts.figure("change", [trace], "change against the baseline", xaxis=axis, yaxis=down)
