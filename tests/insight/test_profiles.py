@@ -141,7 +141,7 @@ def test_show_and_compare(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
         (("compare", "h100-sxm", "b200", "--weights", "fp3"), "unknown weight dtype"),
         (("compare", "h100-sxm", "b200", "--kv", "int4"), "unknown KV cache dtype"),
         (("compare", "h100-sxm", "b200", "--model", "llama-9"), "no built-in model"),
-        (("list",), "list"),
+        (("lst",), "no GPU profile 'lst'"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_code_2(
