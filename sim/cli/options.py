@@ -57,6 +57,8 @@ def vllm_overrides(text: str, *, quiet: bool = False) -> list[str]:
     found = settings_of(text)
     if found.ignored and not quiet:
         print(f"note: these flags do not matter to timing: {' '.join(found.ignored)}", file=sys.stderr)
+    if found.variables and not quiet:
+        print(f"note: environment variables are not looked at: {' '.join(found.variables)}", file=sys.stderr)
     return found.overrides
 
 
