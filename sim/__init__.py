@@ -7,7 +7,8 @@
 
 `load` reads a scenario, `run` simulates it, `compare` runs its variants, `capacity` finds the highest rate that meets
 the targets, `size` the cheapest cluster that carries the load, `sweep` runs a grid or a search, `diagnose` says what
-holds it back; `Result`, `Comparison`, `Capacity`, `Size`, `Sweep` and `Diagnosis` are what they return, and `open`
+holds it back, `validate` replays a real run, `check` looks for what has become worse; `Result`, `Comparison`,
+`Capacity`, `Size`, `Sweep`, `Diagnosis`, `Validation` and `Check` are what they return, notebooks show them, and `open`
 opens one again that was saved. Every error that the user can mend is a `ServecastError`; `__version__` is the version.
 """
 
@@ -21,15 +22,24 @@ if TYPE_CHECKING:
     from sim.export.opened import open as open
     from sim.export.saved import SavedRun
     from sim.insight import Capacity, Comparison, Diagnosis, Size, Sweep, capacity, compare, diagnose, size
+    from sim.insight.check.check import Check, check
     from sim.insight.sweeps.points import sweep
+    from sim.insight.validation import Validation, validate
     from sim.scenario import Scenario, load
 
 __all__ = [
-    "Capacity", "Comparison", "Diagnosis", "Result", "SavedAnswer", "SavedRun", "Scenario", "ServecastError", "Size",
-    "Sweep", "capacity", "compare", "diagnose", "load", "run", "size", "sweep",
+    "Capacity", "Check", "Comparison", "Diagnosis", "Result", "SavedAnswer", "SavedRun", "Scenario", "ServecastError",
+    "Size", "Sweep", "Validation", "capacity", "check", "compare", "diagnose", "load", "run", "size", "sweep",
+    "validate",
 ]  # fmt: skip
-_LATER = dict.fromkeys(__all__, "sim.insight") | dict.fromkeys(("Scenario", "load"), "sim.scenario")
-_LATER |= {"SavedRun": "sim.export.saved"} | dict.fromkeys(("SavedAnswer", "open"), "sim.export.opened")
+_LATER = {
+    **dict.fromkeys(__all__, "sim.insight"),
+    **dict.fromkeys(("Scenario", "load"), "sim.scenario"),
+    **dict.fromkeys(("Check", "check"), "sim.insight.check"),
+    **dict.fromkeys(("Validation", "validate"), "sim.insight.validation"),
+    **dict.fromkeys(("SavedAnswer", "open"), "sim.export.opened"),
+    "SavedRun": "sim.export.saved",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from sim.report.colours import BLUE, FAINT, GREEN, INK, PURPLE
+from sim.report.picture import Picture
 from sim.report.words import count, money, number
 
 if TYPE_CHECKING:
@@ -43,8 +43,7 @@ def capacities_picture(found: Sequence[Capacity], name: str) -> Figure:
 def _bars(name: str, rows: Sequence[str], panels: Mapping[str, _Panel], missing: str) -> Figure:
     """One panel per figure, one bar per row; the figure belongs to no pyplot state."""
     height = 1.2 + _ROW_INCHES * len(rows)
-    figure = Figure(figsize=(12, height), dpi=120, facecolor="white")
-    FigureCanvasAgg(figure)
+    figure = Picture(12, height)
     widest = max(len(row) for row in rows)
     grid = figure.add_gridspec(
         1, len(panels), left=min(0.03 + 0.0075 * widest, 0.35), right=0.985, bottom=0.1 / height, top=1 - 0.9 / height,

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from html import escape
 from math import isfinite
 from typing import TYPE_CHECKING, Any
+
+from rich.table import Table as RichTable
+from rich.text import Text
 
 from sim.insight.belief import general, of_runs
 from sim.insight.comparison import METRICS, Comparison
@@ -38,6 +41,11 @@ def comparison_card(comparison: Comparison) -> str:
     return markup.card(
         head, beliefs(told["variants"]), metrics_table(metrics, saturated, ties=ties(told)), claims(told)
     )
+
+
+def report_card(parts: Iterable[RichTable | Text]) -> str:
+    """What notebooks show of an answer that the terminal gives as tables and sentences."""
+    return markup.card(*map(markup.of_terminal, parts))
 
 
 def diagnosis_card(told: Mapping[str, Any]) -> str:

@@ -9,8 +9,9 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from sim.choice import nearest
 from sim.document import Overrides, repeatable
-from sim.errors import ScenarioError, at_least_one
+from sim.errors import ScenarioError, ServecastError, at_least_one
 from sim.insight.difference import Difference, sureness
 from sim.insight.identical import alike
 from sim.insight.model_error import shake
@@ -19,6 +20,7 @@ from sim.scenario import Scenario, load
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 BASE = "as written"
@@ -159,6 +161,24 @@ class Comparison:
         if path is not None:
             save_png(figure, path)
         return figure
+
+    def plot_metric(self, metric: str = "request_goodput", ax: Axes | None = None) -> Axes:
+        """One metric of every variant (a column of `table`); with several seeds, from the lowest to the highest.
+
+        Raises ServecastError for a metric that is not there.
+        """
+        from sim.insight.comparison_table import written
+        from sim.report.bars import bars
+
+        if metric not in METRICS:
+            raise ServecastError(f"there is no metric {metric!r} to draw{nearest(metric, METRICS)}")
+        means = self.table[metric].dropna()
+        of_seeds = self.runs.groupby("variant")[metric]
+        lows, highs = of_seeds.min(), of_seeds.max()
+        ends = [(float(lows[name]), float(highs[name])) for name in means.index]
+        told = [written(metric, value) for value in means]
+        errors = ends if len(self.seeds) > 1 else None
+        return bars(METRICS[metric].label, list(means.index), [float(value) for value in means], told, ax, errors)
 
     def save(self, folder: str | Path) -> Path:
         """Write comparison.json, runs.csv and comparison.png into `folder`: all of them, or none."""

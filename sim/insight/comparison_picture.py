@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from sim.insight.comparison_table import written
 from sim.report.colours import BLUE, FAINT, GPU_TIME, GREEN, INK, ORANGE, SKY
+from sim.report.picture import Picture
 from sim.report.words import plural
 
 if TYPE_CHECKING:
@@ -37,8 +37,7 @@ def picture(comparison: Comparison) -> Figure:
         panels = {**_WITHOUT_SLO, **{name: _PANELS[name] for name in _PANELS if name != "request_goodput"}}
     rows = len(comparison.variants)
     height = 1.9 + _ROW_INCHES * rows
-    figure = Figure(figsize=(14, height), dpi=120, facecolor="white")
-    FigureCanvasAgg(figure)
+    figure = Picture(14, height)
     widest = max(len(name) for name in comparison.variants)
     grid = figure.add_gridspec(
         1,

@@ -46,9 +46,24 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[Cell]], words: int = 1
 def of_terminal(part: RichTable | Text) -> str:
     """A table or a sentence of the terminal's report."""
     if isinstance(part, Text):
-        return paragraph(part.plain)
-    columns = [[str(cell) for cell in column.cells] for column in part.columns]
+        return paragraph(part.plain, _tone(part))
+    columns = [
+        [
+            (str(cell), " ".join(filter(None, (_tone(cell), "word" * (column.justify == "left")))))
+            for cell in column.cells
+        ]
+        for column in part.columns
+    ]
     return table([str(column.header) for column in part.columns], list(zip(*columns, strict=True)))
+
+
+def _tone(part: object) -> str:
+    """The class for a style of the terminal."""
+    style = str(part.style) if isinstance(part, Text) else ""
+    return next((tone for name, tone in _TONES.items() if name in style), "")
+
+
+_TONES = {"bold green": "best", "green": "good", "red": "bad", "yellow": "warn", "dim": "faint"}
 
 
 def paragraph(text: str, style_class: str = "") -> str:

@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator, PercentFormatter
 from numpy.typing import NDArray
 
 from sim.report.colours import AMBER, BLUE, FAINT, GPU_TIME, GREEN, GRID, INK, ORANGE, PURPLE, SKY
+from sim.report.picture import Picture
 from sim.report.words import count, duration, known, milliseconds, nothing_measured, number, percent, tick
 
 Summary = dict[str, Any]
@@ -30,8 +30,7 @@ def overview(summary: Summary, requests: Requests, timeline: pd.DataFrame) -> Fi
     sim.metrics.latency_columns added, `timeline` as of sim.metrics.timeline. The figure belongs to no
     pyplot state; save it with sim.report.save_png for bytes that are the same on each run.
     """
-    figure = Figure(figsize=(14, 9), dpi=120, facecolor="white")
-    FigureCanvasAgg(figure)
+    figure = Picture(14, 9)
     grid = figure.add_gridspec(
         4,
         3,
@@ -142,10 +141,13 @@ def _tail_over_time(axes: Axes, summary: Summary, timeline: pd.DataFrame) -> Non
     _legend(axes)
 
 
-def draw_distribution(axes: Axes, name: str, summary: Summary, requests: Requests) -> None:
+def draw_distribution(
+    axes: Axes, name: str, summary: Summary, requests: Requests, colour: str | None = None, label: str | None = None
+) -> None:
     """The share of requests at or under each latency, on a log axis, with the SLO and the 99th percentile."""
-    label, column, colour = _CDF[name]
-    _axes_style(axes, f"{label} CDF", "")
+    title, column, its_own = _CDF[name]
+    shown = axes.get_xlim() if axes.lines else None
+    _axes_style(axes, f"{title} CDF", "")
     values = np.asarray(requests[column])[np.asarray(requests["measured"], dtype=bool)]
     values = np.sort(values[values > 0])  # NaN compares false
     _percent_axis(axes)
@@ -155,13 +157,13 @@ def draw_distribution(axes: Axes, name: str, summary: Summary, requests: Request
     rank = np.unique(np.linspace(0, values.size - 1, min(values.size, _CDF_POINTS)).astype(np.int64))
     steps = np.concatenate((values[rank[:1]], values[rank]))
     share = np.concatenate(([0.0], (rank + 1) / values.size))
-    axes.step(steps, share, where="post", color=colour, lw=1.8)
+    told = f"p50 {milliseconds(summary[f'p50_{name}_ms'])}   p99 {known(summary, f'p99_{name}_ms')}"
+    axes.step(steps, share, where="post", color=colour or its_own, lw=1.8, label=label and f"{label}: {told}")
     axes.set_xscale("log")
     target = (summary["slo"] or {}).get(f"{name}_ms")
-    _seconds_axis(axes, "x", np.append(values, target / 1e3) if target else values)
+    _seconds_axis(axes, "x", np.concatenate([values, [target / 1e3] if target else [], shown or []]))
     if target:
         axes.axvline(target / 1e3, color=INK, lw=1, ls="--")
-    told = f"p50 {milliseconds(summary[f'p50_{name}_ms'])}   p99 {known(summary, f'p99_{name}_ms')}"
     if target:
         told += f"   SLO {tick(target / 1e3, seconds=True)}: {percent(summary['slo_attainment'][name])}"
     axes.annotate(told, (1, 1.03), xycoords="axes fraction", ha="right", size=_LABEL, color=FAINT)

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator, PercentFormatter
 from rich import box
@@ -16,6 +15,7 @@ from rich.text import Text
 
 from sim.metrics.series import requests_between
 from sim.report.colours import BLUE, FAINT, GRID, INK, ORANGE
+from sim.report.picture import Picture
 from sim.report.words import count, duration, error, number, tick
 
 Summary = dict[str, Any]
@@ -33,6 +33,11 @@ _WIDE = 4  # a range of more than this takes a logarithmic axis
 
 def validation_report(summary: Summary) -> RenderableType:
     """The whole validation as one rich renderable, at most 100 columns wide."""
+    return Group(*validation_parts(summary))
+
+
+def validation_parts(summary: Summary) -> list[Table | Text]:
+    """What was compared, every metric with its error, whether the runs diverge, and what to know."""
     gpus = summary["tensor_parallel"] * summary["replicas"]
     line = Text(summary["name"], style="bold")
     line.append(f"   {summary['model']} · {gpus} x {summary['gpu']} · {summary['measured_file']}", style="not bold")
@@ -40,9 +45,9 @@ def validation_report(summary: Summary) -> RenderableType:
     told = f"{count(counts['compared'])} of {count(counts['sent'])} requests compared"
     for name, words in (("failed_in_measured", "failed when measured"), ("rejected_in_simulated", "rejected here")):
         told += f", {count(counts[name])} {words}" if counts[name] else ""
-    parts: list[RenderableType] = [line, Text(told, style="dim"), *validation_tables(summary)]
+    parts: list[Table | Text] = [line, Text(told, style="dim"), *validation_tables(summary)]
     parts += [Text(f"warning: {warning}", style="yellow") for warning in summary["warnings"]]
-    return Group(*parts)
+    return parts
 
 
 def validation_tables(summary: Summary) -> Iterator[Table | Text]:
@@ -94,8 +99,7 @@ def validation_figure(summary: Summary, requests: pd.DataFrame) -> Figure:
     `requests` has arrival_s and measured_ and simulated_ ttft_s, tpot_s, e2e_s. The figure belongs to no
     pyplot state.
     """
-    figure = Figure(figsize=(13, 7), dpi=110, facecolor="white")
-    FigureCanvasAgg(figure)
+    figure = Picture(13, 7, dpi=110)
     grid = figure.add_gridspec(2, 6, left=0.06, right=0.985, bottom=0.08, top=0.85, hspace=0.42, wspace=0.9)
     _in_flight(figure.add_subplot(grid[0, :3]), requests)
     _over_time(figure.add_subplot(grid[0, 3:]), requests)

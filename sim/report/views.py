@@ -44,11 +44,14 @@ class RunViews:
             save_png(figure, path)
         return figure
 
-    def plot_latency(self, name: str = "ttft", ax: Axes | None = None) -> Axes:
-        """The share of requests at or under each TTFT, TPOT or E2E (`ttft`, `tpot`, `e2el`), with the SLO."""
+    def plot_latency(self, name: str = "ttft", ax: Axes | None = None, label: str | None = None) -> Axes:
+        """The share of requests at or under each TTFT, TPOT or E2E (`ttft`, `tpot`, `e2el`), with the SLO.
+
+        Drawn into the axes of another run, the two are told apart by `label`; default: the scenarios' names.
+        """
         from sim.report import panels
 
-        return panels.latency(self.summary, self.requests, name, ax)
+        return panels.latency(self.summary, self.requests, name, ax, label)
 
     def plot_gpu_time(self, ax: Axes | None = None) -> Axes:
         """Where the GPU-seconds went, as one bar."""
@@ -56,8 +59,8 @@ class RunViews:
 
         return panels.gpu_time(self.summary, ax)
 
-    def plot_timeline(self, column: str = "queue_depth", ax: Axes | None = None) -> Axes:
-        """A column of `timeline` over time."""
+    def plot_timeline(self, column: str = "queue_depth", ax: Axes | None = None, label: str | None = None) -> Axes:
+        """A column of `timeline` over time; in the axes of another run told apart by `label`, as in plot_latency."""
         from sim.report import panels
 
-        return panels.over_time(self.timeline, column, ax)
+        return panels.over_time(self.timeline, column, ax, label or self.summary["name"] or "run")

@@ -3,6 +3,7 @@
 import json
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -13,6 +14,10 @@ from sim.export.page.replicas import MOST_REPLICAS
 from sim.export.saved import saved_run
 from sim.export.vllm_bench import bench_result
 from sim.insight import Comparison, Diagnosis, Sweep
+from sim.insight.answers import Capacities, Sizes
+from sim.insight.check import Check
+from sim.insight.check.check import measure
+from sim.insight.validation import Validation
 from sim.run import Result
 from tests.commands import servecast
 
@@ -111,6 +116,34 @@ def write_engine_validation(folder: Path) -> None:
     }  # fmt: skip
     (folder / "validation.json").write_text(json.dumps(told), encoding="utf-8")
     (folder / "validation_report.md").write_text("", encoding="utf-8")
+
+
+@cache
+def sizes() -> Sizes:
+    """How many of two kinds of GPUs carry its first requests."""
+    return sim.size("quickstart", gpus=["h100-sxm", "l40s"], overrides=SMALL, jobs=1)
+
+
+@cache
+def capacities() -> Capacities:
+    """What two and three GPUs carry of them."""
+    return sim.capacity("quickstart", variants=["as written", "three GPUs"], tolerance=1, overrides=SMALL, jobs=1)
+
+
+@cache
+def validation() -> Validation:
+    """The run against what it said itself."""
+    with TemporaryDirectory() as folder:
+        measured = Path(folder) / "measured.csv"
+        run().requests[["arrival_s", "prompt_tokens", "output_tokens", "ttft_s", "e2e_s"]].to_csv(measured, index=False)
+        return sim.validate("quickstart", measured)
+
+
+@cache
+def check() -> Check:
+    """It against itself as a baseline."""
+    baseline, _ = measure(sim.load("quickstart", SMALL), (1,), jobs=1)
+    return sim.check("quickstart", baseline, overrides=SMALL, jobs=1)
 
 
 def write_sweep(folder: Path) -> None:

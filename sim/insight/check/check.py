@@ -62,6 +62,13 @@ class Check:
     verdicts: tuple[Verdict, ...]
     strict: bool = False
 
+    def _repr_html_(self) -> str:
+        """What notebooks show."""
+        from sim.insight.cards import report_card
+        from sim.insight.check.reports import check_report
+
+        return report_card(check_report(self))
+
     @property
     def failures(self) -> list[Verdict]:
         """The verdicts that fail the check."""

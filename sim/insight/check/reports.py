@@ -20,6 +20,12 @@ _STYLE = {"worse": "bold red", "missing": "bold red", "better": "green", "change
 
 def print_check(found: Check, console: Console) -> None:
     """What is not the same, and the verdict."""
+    for part in check_report(found):
+        console.print(part)
+
+
+def check_report(found: Check) -> Iterator[Table | Text]:
+    """A table of what is not the same, if anything is; the verdict; what to know."""
     told = [verdict for verdict in found.verdicts if verdict.outcome not in ("same", "tie") or found.fails(verdict)]
     if told:
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
@@ -30,10 +36,10 @@ def print_check(found: Check, console: Console) -> None:
         for verdict in told:
             style = "bold red" if found.fails(verdict) else _STYLE.get(verdict.outcome, "")
             table.add_row(*cells(verdict), Text(verdict.outcome, style=style))
-        console.print(table)
-    console.print(Text(headline(found), style="bold green" if found.passed else "bold red"))
+        yield table
+    yield Text(headline(found), style="bold green" if found.passed else "bold red")
     for line in reasons(found):
-        console.print(Text(line, style="yellow"))
+        yield Text(line, style="yellow")
 
 
 def headline(found: Check) -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from sim.report.colours import BLUE, FAINT, GREEN, GRID, INK, ORANGE, SKY
+from sim.report.picture import Picture
 from sim.report.words import number, percent
 
 if TYPE_CHECKING:
@@ -21,8 +21,7 @@ def picture(found: Diagnosis) -> Figure:
     """Draw the diagnosis; the figure belongs to no pyplot state."""
     fixes = found.fixes[:_MOST]
     rows = max(len(found.waterfall) + 1, len(fixes) + 2, 4)
-    figure = Figure(figsize=(14, 1.7 + 0.42 * rows), dpi=120, facecolor="white")
-    FigureCanvasAgg(figure)
+    figure = Picture(14, 1.7 + 0.42 * rows)
     left, right = figure.subplots(1, 2, sharex=True)
     figure.suptitle(
         f"{found.name}: {number(found.today.goodput)} good requests/s, {percent(found.today.attainment)} of the "

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from sim.insight.comparison import METRICS
 from sim.report.colours import FAINT, GRID, INK, ORANGE
+from sim.report.picture import Picture
 
 if TYPE_CHECKING:
     from sim.insight.sweeps.points import Point, Sweep
@@ -21,8 +21,7 @@ _FAR = 30
 
 def picture(found: Sweep) -> Figure:
     """Draw the sweep over its first two objectives; the figure belongs to no pyplot state."""
-    figure = Figure(figsize=(11, 7.5), dpi=120, facecolor="white")
-    FigureCanvasAgg(figure)
+    figure = Picture(11, 7.5)
     axes = figure.subplots()
     across, up = (found.objectives * 2)[1::-1] if len(found.objectives) > 1 else (found.objectives[0],) * 2
     known = [point for point in found.points if not point.error]

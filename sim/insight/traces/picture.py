@@ -4,12 +4,12 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MultipleLocator, NullFormatter, PercentFormatter
 
 from sim.insight.traces.opened import Opened
 from sim.report.colours import AMBER, BLUE, FAINT, GREEN, GRID, INK, ORANGE, PURPLE
+from sim.report.picture import Picture
 from sim.report.words import count, duration, number, percent, tick
 from sim.workload.reuse import measure_reuse
 from sim.workload.table import Ints, RequestTable
@@ -21,8 +21,7 @@ _LEFT, _RIGHT = 0.05, 0.985
 
 def picture(opened: Opened, told: dict[str, Any]) -> Figure:
     """Draw what `describe` told of a trace; the figure belongs to no pyplot state."""
-    figure = Figure(figsize=(14, 7), dpi=120, facecolor="white")
-    FigureCanvasAgg(figure)
+    figure = Picture(14, 7)
     grid = figure.add_gridspec(
         2, 4, left=_LEFT, right=_RIGHT, bottom=0.08, top=0.86, hspace=0.42, wspace=0.24, height_ratios=(1, 1)
     )

@@ -40,6 +40,17 @@ class Validation:
     measured: MeasuredRun
     result: Result
 
+    def __repr__(self) -> str:
+        errors = ", ".join(f"{name} {self.error(name):+.1%}" for name in ("ttft", "tpot", "e2e"))
+        return f"<Validation of {self.summary['name']!r}: {len(self.requests)} requests compared, means {errors}>"
+
+    def _repr_html_(self) -> str:
+        """What notebooks show."""
+        from sim.insight.cards import report_card
+        from sim.report.validation import validation_parts
+
+        return report_card(validation_parts(self.summary))
+
     @property
     def diverged(self) -> bool:
         """Whether the two runs are in different regimes."""
