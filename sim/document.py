@@ -104,11 +104,24 @@ def _value(text: str, source: str, lines: dict[KeyPath, int]) -> Any:
         return None if node is None else _construct(loader, node, (), lines)
     except yaml.MarkedYAMLError as error:
         at = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise ScenarioError(f"{source}{at}: not valid YAML: {error.problem or error.context}") from None
+        raise ScenarioError(f"{source}{at}: not valid YAML: {_in_words(error)}") from None
     except yaml.YAMLError as error:
         raise ScenarioError(f"{source}: not valid YAML: {error}") from None
     except RecursionError:
         raise ScenarioError(f"{source}: nested too deeply, or an alias holds itself") from None
+
+
+def _in_words(error: yaml.MarkedYAMLError) -> str:
+    """What the parser says, with the mend for what people run into most."""
+    problem = error.problem or error.context or ""
+    mends = {
+        "expected <block end>": "this line, or the one above, is indented differently from its neighbours",
+        "mapping values are not allowed here": "a colon too many; check the indentation, or quote the text",
+        "found character '\\t'": "a tab; indent with spaces",
+        "could not find expected ':'": "a key without a colon behind it, here or above",
+        "expected ',' or ": f"{problem}; a bracket is not closed, or a comma is missing",
+    }
+    return next((mend for start, mend in mends.items() if problem.startswith(start)), problem)
 
 
 def _construct(loader: "_Loader", node: yaml.Node, path: KeyPath, lines: dict[KeyPath, int]) -> Any:

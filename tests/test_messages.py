@@ -148,3 +148,19 @@ def test_nobody_s_key_is_named_and_nothing_is_said_twice(
 def test_a_preset_that_is_not_there() -> None:
     with pytest.raises(ScenarioError, match=r"^there is no preset"):
         sim.preset.load("nonesuch")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("model: a\n  b: c\n", "line 2: not valid YAML: a colon too many; check the indentation"),
+        ("a:\n\tb: 1\n", "line 2: not valid YAML: a tab; indent with spaces"),
+        ("a: {b: 1\nc: 2\n", "line 2: not valid YAML: expected ',' or '}', but got ':'; a bracket is not closed"),
+        ("a: 1\nb\nc: 2\n", "line 3: not valid YAML: a key without a colon"),
+        ("a:\n  b: 1\n c: 2\n", "line 3: not valid YAML: this line, or the one above, is indented differently"),
+    ],
+)
+def test_yaml_s_grammar_is_told_in_plain_words(tmp_path: Path, text: str, words: str) -> None:
+    file = tmp_path / "my.yaml"
+    file.write_text(text)
+    assert f"my.yaml, {words}" in complaint(file)

@@ -114,7 +114,7 @@ def test_a_file_without_its_format(
 def test_formats_are_known(
     here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], file: str, form: str, requests: int
 ) -> None:
-    assert servecast(monkeypatch, "trace", "describe", file, "--json") == 0
+    assert servecast(monkeypatch, "trace", "describe", file, "--format", "json") == 0
     told = json.loads(capsys.readouterr().out)
     assert (told["format"], told["requests"]) == (form, requests)
     assert any("servecast validate" in note for note in told["notes"]) == (file == "measured.csv")

@@ -109,7 +109,10 @@ class TestDescribe:
         for words in ("300", "mooncake", "warning: the times sit on a grid of 3.00 s", "jitter: grid", "written to"):
             assert words in printed
         assert plot.read_bytes().startswith(b"\x89PNG")
-        assert servecast(monkeypatch, "trace", "describe", str(chat(tmp_path)), "--json", "--set", "limit=20") == 0
+        assert (
+            servecast(monkeypatch, "trace", "describe", str(chat(tmp_path)), "--format", "json", "--set", "limit=20")
+            == 0
+        )
         assert json.loads(capsys.readouterr().out)["requests"] == 20
 
     def test_what_is_not_known_is_said(self, tmp_path: Path) -> None:
@@ -364,7 +367,7 @@ class TestFitRecovers:
         workload = Workload.model_validate(yaml.safe_load(printed)["workload"])
         table = workload.table(3, Path())
         assert len(table) == 300 and table.segments is not None and 700 <= table.prompt_tokens.min() <= 1000
-        assert servecast(monkeypatch, "trace", "fit", str(chat(tmp_path)), "--json") == 0
+        assert servecast(monkeypatch, "trace", "fit", str(chat(tmp_path)), "--format", "json") == 0
         assert json.loads(capsys.readouterr().out)["arrivals_tried"][0]["process"]
 
 

@@ -8,6 +8,7 @@ import typer
 
 from sim.cli.app import app
 from sim.cli.asked import keep_question, say_where
+from sim.cli.options import Format
 from sim.cli.progress import waiting
 from sim.cli.terminal import console, print_json, say_written
 from sim.errors import ServecastError
@@ -39,7 +40,7 @@ def describe(
     out: Annotated[
         Path | None, typer.Option(help="Write trace.json and trace.png to this folder, for `servecast report`.")
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    format: Format = "table",
     seed: _Seed = 0,
 ) -> None:
     """Print a trace's rate, burstiness, lengths, prefix reuse and sessions.
@@ -62,7 +63,7 @@ def describe(
             keep_question(out)
         if plot is not None:
             _draw(plot, opened, told)
-    if json:
+    if format == "json":
         print_json(told)
         return
     from sim.insight.traces.table import description_table
@@ -121,7 +122,7 @@ def fit(
     lengths: Annotated[
         Path | None, typer.Option(metavar="FILE.csv", help="Write the pairs of lengths here, and draw from them.")
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    format: Annotated[Literal["yaml", "json"], typer.Option(help="What to print.")] = "yaml",
     seed: _Seed = 0,
 ) -> None:
     """Print the synthetic workload that looks like a trace, and how much it does.
@@ -136,7 +137,7 @@ def fit(
     check_file(lengths)
     with waiting(f"fitting {file}"):
         found = look_alike(open_trace(file, format_name, set_, arrivals, seed), seed, lengths)
-    if json:
+    if format == "json":
         print_json(found.as_json())
     else:
         typer.echo(found.as_yaml(), nl=False)
