@@ -10,6 +10,7 @@ from rich.text import Text
 
 from sim.kvcache.capacity import GIB, MemorySplit, activation_bytes
 from sim.models import Model
+from sim.provenance import versions
 from sim.report.folder import whole
 from sim.report.save import summary_json
 
@@ -58,8 +59,9 @@ def memory_report(split: MemorySplit, activations: dict[int, int], request_token
 
 def save_memory(pools: Mapping[str, Mapping[str, Any]], folder: Path, name: str) -> None:
     """Write memory.json into `folder`, whole or not at all: `memory_json` of each pool of the scenario `name`."""
+    told = {"name": name, "pools": dict(pools), "made_with": {"versions": versions()}}
     with whole(folder, "memory") as draft:
-        (draft / "memory.json").write_text(summary_json({"name": name, "pools": dict(pools)}), encoding="utf-8")
+        (draft / "memory.json").write_text(summary_json(told), encoding="utf-8")
 
 
 def memory_json(split: MemorySplit, activations: dict[int, int], request_tokens: float) -> dict[str, Any]:

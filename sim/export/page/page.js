@@ -40,6 +40,7 @@
 
   function choice(place, label, names, chosen, onChange) {
     const select = document.createElement("select");
+    if (!label) select.setAttribute("aria-label", "what the chart shows");
     names.forEach((name) => select.add(new Option(name, name, false, name === chosen)));
     select.addEventListener("change", () => onChange(select.value));
     const around = document.createElement("label");

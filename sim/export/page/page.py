@@ -19,6 +19,7 @@ from sim.report.folder import write_whole
 
 _FEW_HEADINGS = 3
 _MOST_NAMES = 4
+_AGAIN = "In a file scenario.yaml, `servecast run scenario.yaml` comes to the same result."
 _HEADING = re.compile(r"<h3>(.*?)</h3>")
 
 
@@ -101,7 +102,8 @@ def _ending(part: _Part) -> Iterator[str]:
         yield _folded("Run it again", f"<pre tabindex=0>{escape(opened.command)}</pre>")
     if scenario := found.scenario or opened.scenario:
         called = "The resolved scenario" if found.scenario else "The scenario"
-        yield _folded(called, f"<pre tabindex=0>{escape(scenario)}</pre>")
+        again = "" if opened.command else markup.paragraph(_AGAIN, "faint")
+        yield _folded(called, f"{again}<pre tabindex=0>{escape(scenario)}</pre>")
     if found.made_with:
         rows = ((name, str(value)) for name, value in _flat(found.made_with))
         yield _folded("Provenance", markup.table(("", ""), rows, words=2))

@@ -15,6 +15,7 @@ from sim.insight.comparison import METRICS, metrics_of
 from sim.insight.runs import Outcome, run_each
 from sim.insight.sweeps.axes import Axis, axis, grid, read_value
 from sim.insight.sweeps.kept import Kept, key_of
+from sim.provenance import versions
 from sim.report.folder import RUNS
 from sim.scenario import Scenario, load
 
@@ -107,6 +108,7 @@ class Sweep:
             "seeds": self.seeds,
             "notes": list(self.notes),
             "validity": {", ".join(point.overrides): point.validity for point in self.frontier if point.validity},
+            "made_with": {"versions": versions()},
         }
 
     def save(self, folder: str | Path) -> Path:

@@ -53,7 +53,7 @@ def _headline(found: Sequence[Mapping[str, Any]]) -> str:
     if best["binding"]:
         told += f"; above that fails: {best['binding']}"
     if len(found) > 1 and found[0] is not best and found[0]["rate_per_s"]:
-        told += f". {found[0]['variant']}: {number(found[0]['rate_per_s'])}"
+        told += f"; {found[0]['variant']} carries {number(found[0]['rate_per_s'])}"
     return f"{told}."
 
 

@@ -35,7 +35,7 @@ def section(told: Mapping[str, Any], key: str) -> Section:
         body.append(f"<pre tabindex=0>{escape(pool['explanation'])}</pre>")
     first = next(iter(pools.values()))
     setting = f"{first['model']} in {first['weight_dtype']}, KV in {first['kv_dtype']}"
-    return Section(" ".join(_sentences(pools)), "".join(body), setting=setting)
+    return Section(" ".join(_sentences(pools)), "".join(body), made_with=told.get("made_with", {}), setting=setting)
 
 
 def _sentences(pools: Mapping[str, Any]) -> Iterator[str]:
