@@ -80,7 +80,8 @@ class Scenario(Section):
         Raises ScenarioError when there is no such variant.
         """
         if name not in self.variants:
-            raise ScenarioError(f"scenario {self.name!r} has no variant {name!r}{nearest(name, self.variants)}")
+            hint = nearest(name, self.variants) if self.variants else "; it has none"
+            raise ScenarioError(f"scenario {self.name!r} has no variant {name!r}{hint}")
         written = {**self.written(), "variants": {}, "name": f"{self.name}, {name}"}
         return _checked([Document(written, self.name), Document(self.variants[name], f"variant {name!r}")])
 

@@ -34,6 +34,8 @@ def sentence(key: str, kind: str, message: str, value: Any) -> str:
     message = message.removeprefix("Value error, ").removeprefix("Assertion failed, ")
     if kind in ("choice", "value_error"):
         return f"{key}: {message}"
+    if value is None:
+        return f"{key} is empty; it {plain(message)}"
     if kind in ("model_type", "dict_type", "dataclass_type"):
         return f"{key} must hold `key: value` lines, not {short(value)}"
     message = plain(message)

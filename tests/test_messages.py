@@ -81,6 +81,12 @@ def test_in_python_too_and_not_without_end() -> None:
     assert (len(lines), lines[-1]) == (11, "and 3 more like these")
 
 
+def test_what_is_empty_is_said_to_be() -> None:
+    assert complaint({**CHAT, "cluster": {"gpu": None}}) == "scenario: cluster.gpu is empty; it must be text"
+    with pytest.raises(ScenarioError, match="has no variant 'x'; it has none"):
+        load(CHAT).variant("x")
+
+
 def test_several_lines_stand_below_each_other(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
