@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import sim
 from sim.errors import ServecastError
 from sim.report.folder import MARKS, check_file, check_folder, whole
 from tests.commands import servecast
@@ -85,6 +86,13 @@ def test_a_folder_without_rights_is_refused(tmp_path: Path) -> None:
     for check in (check_file, lambda place: check_folder(place, "run")):
         with pytest.raises(ServecastError, match="cannot write to"):
             check(locked / "new" / "place")
+
+
+def test_a_sweep_in_python_tries_its_place_too(tmp_path: Path) -> None:
+    (tmp_path / "summary.json").write_text("{}")
+    with pytest.raises(ServecastError, match="holds the result of `servecast run`"):
+        sim.sweep("quickstart", ["engine.max_num_seqs=4,8"], keep=tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["summary.json"]
 
 
 def test_a_probe_leaves_nothing_behind(tmp_path: Path) -> None:

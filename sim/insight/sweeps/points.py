@@ -16,7 +16,7 @@ from sim.insight.runs import Outcome, run_each
 from sim.insight.sweeps.axes import Axis, axis, grid, read_value
 from sim.insight.sweeps.kept import Kept, key_of
 from sim.provenance import versions
-from sim.report.folder import RUNS
+from sim.report.folder import RUNS, check_folder
 from sim.scenario import Scenario, load
 
 if TYPE_CHECKING:
@@ -163,6 +163,7 @@ def sweep(
         raise ScenarioError("nothing varies: give --grid engine.max_num_seqs=64,128,256")
     scenario = load(source, overrides).model_copy(update={"variants": {}})
     wanted = _objectives(objectives, scenario)
+    check_folder(None if keep is None else Path(keep), "sweep")
     runner = _Runner(scenario, seeds, Kept(None if keep is None else Path(keep) / RUNS), jobs, ray, progress)
     points = _searched(axes, search, wanted, runner, scenario.seed) if search else runner.points(grid(axes))
     if all(point.error for point in points):
