@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -246,6 +247,26 @@ def test_what_cannot_be_reported_is_said(broken: Path, source: str, overrides: t
     place = source if source == "nothing-such" else str(broken / source)
     with pytest.raises(ServecastError, match=re.escape(words)):
         open_results(place, overrides)
+
+
+def test_what_another_version_wrote_is_said(everything: list[Opened]) -> None:
+    run = saved_run(results.run())
+    older = type(run)(**{**vars(run), "summary": {key: run.summary[key] for key in run.summary if key != "fleet"}})
+    with pytest.raises(ServecastError, match="the result quickstart has no 'fleet': another version of servecast"):
+        page([opened_run(older)])
+    check = next(opened for opened in everything if opened.kind.VERB == "check")
+    with pytest.raises(ServecastError, match=r"has no 'verdicts'.*run `servecast check` again"):
+        page([replace(check, saved={key: check.saved[key] for key in check.saved if key != "verdicts"})])
+
+
+def test_a_sweep_over_two_keys_is_a_map(everything: list[Opened]) -> None:
+    sweep = next(opened for opened in everything if opened.kind.VERB == "sweep")
+    chart = next(spec for spec in specs(page([sweep])) if "heatmap" in str(spec))
+    goodput = chart["figures"][0]
+    assert goodput["label"] == "goodput/s"
+    (heat,) = goodput["data"]
+    assert (heat["x"], heat["y"]) == (["16", "64"], ["1", "2"])
+    assert heat["z"] == [[0.5, None], [None, 9.25]]
 
 
 def test_results_of_before_are_shown_without_what_they_lack(everything: list[Opened]) -> None:

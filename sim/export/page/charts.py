@@ -12,6 +12,8 @@ from sim.report.colours import AMBER, BLUE, GPU_TIME, GREEN, ORANGE, PINK, PURPL
 from sim.report.words import number
 
 Trace = dict[str, Any]
+LIGHT_TO_DARK = [[0, "#f0f4f8"], [0.5, "#56b4e9"], [1, "#0b3c5d"]]
+"""Colours of low to high."""
 PERCENT = ".3~p"
 """How an axis tells shares: 1.5%."""
 SERIES = (BLUE, ORANGE, GREEN, PURPLE, AMBER, SKY, PINK)

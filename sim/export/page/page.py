@@ -9,6 +9,7 @@ from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from sim.errors import ServecastError
 from sim.export.page.opening import Opened
 from sim.export.page.section import Section
 from sim.export.page.side_by_side import runs_side_by_side
@@ -70,7 +71,14 @@ def _parts(results: Sequence[Opened]) -> Iterator[_Part]:
         yield _Part("The runs side by side", "", "side-by-side", runs_side_by_side(runs))
     for number, opened in enumerate(results, 1):
         key = f"part-{number}"
-        yield _Part(opened.name, opened.kind.NOUN, key, opened.kind.section(opened.saved, key), opened)
+        try:
+            section = opened.kind.section(opened.saved, key)
+        except KeyError as error:
+            raise ServecastError(
+                f"the result {opened.name} has no {error}: another version of servecast wrote it; run "
+                f"`servecast {opened.kind.VERB}` again with --out"
+            ) from error
+        yield _Part(opened.name, opened.kind.NOUN, key, section, opened)
 
 
 def _section(part: _Part, named: bool) -> tuple[str, Mapping[str, str]]:

@@ -24,7 +24,6 @@ MOST_REPLICAS = 24
 """Replicas that are shown one by one when there are no more; else those at the ends, at most as many."""
 _ENDS = 4
 _BUCKETS = 120
-_LIGHT_TO_DARK = [[0, "#f0f4f8"], [0.5, "#56b4e9"], [1, "#0b3c5d"]]
 _STEPS = ("replica", "start_s", "end_s", "steps", "running", "kv_used_blocks")
 
 
@@ -128,7 +127,8 @@ def _heat(views: Views, replicas: NDArray[np.int64], shown: Sequence[int], edges
         share = label in ("busy", "KV in use")
         heat = {
             "type": "heatmap", "x": middle, "y": [f"replica {replica}" for replica in shown],
-            "z": [charts.numbers(np.round(row, 4)) for row in values[rows]], "colorscale": _LIGHT_TO_DARK, "zmin": 0,
+            "z": [charts.numbers(np.round(row, 4)) for row in values[rows]],
+            "colorscale": charts.LIGHT_TO_DARK, "zmin": 0,
             "colorbar": {"thickness": 10, "tickformat": charts.PERCENT if share else ""},
             "hovertemplate": f"%{{y}}, %{{x:.3g}} s: %{{z:{'.0%' if share else '.3g'}}}<extra></extra>",
         }  # fmt: skip

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from sim.export.page import charts
-from sim.export.page.section import Section
+from sim.export.page.section import Section, grid
 from sim.export.saved import called, read_json, unreadable
 from sim.insight.cards import points_table, worst_belief
 from sim.insight.comparison import METRICS
@@ -19,6 +19,11 @@ from sim.report.folder import MARKS
 from sim.report.words import count
 
 _MOST_ROWS = 40
+_MOST_CELLS = 300
+_MAPPED = (
+    "request_goodput", "slo_attainment", "output_throughput", "p99_ttft_ms", "p99_tpot_ms",
+    "usd_per_million_output_tokens",
+)  # fmt: skip
 
 
 VERB = "sweep"
@@ -47,7 +52,7 @@ def section(saved: tuple[pd.DataFrame, Mapping[str, Any]], key: str) -> Section:
     failed = table["error"].notna() if "error" in table else pd.Series(False, index=table.index)
     frontier = table["frontier"].astype(bool) & ~failed
     parts = [
-        _points(table[~failed], keys, metrics),
+        grid([_map(table[~failed], keys, metrics), _points(table[~failed], keys, metrics)]),
         "<h3>The points that no other beats</h3>",
         points_table(keys, _rows(table[frontier].head(_MOST_ROWS))),
     ]
@@ -74,6 +79,30 @@ def _headline(table: pd.DataFrame, keys: list[str], frontier: Any, objectives: S
     row = _rows(ranked.head(1))[0]
     value = written(name, float(ranked[name].iloc[0]))
     return f"{_label(row, keys)} has the best {METRICS[name].label}, {value}; {told}."
+
+
+def _map(table: pd.DataFrame, keys: list[str], metrics: list[str]) -> str:
+    """The chief metrics over the first two keys, each cell the best over all others."""
+    if len(keys) < 2:
+        return ""
+    across, down = keys[:2]
+    figures = []
+    for name in (name for name in _MAPPED if name in metrics):
+        groups = table.groupby([down, across])[name]
+        cells = (groups.min() if METRICS[name].more_is_better is False else groups.max()).unstack()
+        if not 1 < cells.size <= _MOST_CELLS:
+            continue
+        values = cells.to_numpy()
+        heat = {
+            "type": "heatmap", "x": [str(one) for one in cells.columns], "y": [str(one) for one in cells.index],
+            "z": [charts.numbers(row) for row in values], "colorscale": charts.LIGHT_TO_DARK, "showscale": False,
+            "text": [[written(name, float(value)) for value in row] for row in values], "texttemplate": "%{text}",
+            "hovertemplate": f"{across} %{{x}}, {down} %{{y}}: %{{text}}<extra></extra>", "xgap": 1, "ygap": 1,
+        }  # fmt: skip
+        category = {"type": "category"}
+        figures.append(charts.figure(METRICS[name].label, [heat], across, down, xaxis=category, yaxis=category))
+    note = f"each cell is the best over {', '.join(keys[2:])}" if len(keys) > 2 else ""
+    return charts.chart("Over two keys", *figures, height=380, note=note)
 
 
 def _points(table: pd.DataFrame, keys: list[str], metrics: list[str]) -> str:
