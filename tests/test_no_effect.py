@@ -36,6 +36,8 @@ def told(*overrides: str) -> tuple[list[str], list[Any]]:
         ("cluster.on_crash=fail", (), "no replica crashes"),
         ("cluster.max_requeues=1", (), "no replica crashes"),
         ("cluster.cold_start.time=90s", (), "neither start nor go"),
+        ("cluster.overlap_communication=0.5", (), "with tensor_parallel 1 there are no collectives"),
+        ("cluster.router_staleness=5s", ("cluster.replicas=1",), "there is one replica"),
         ("cluster.max_gateway_queue=3", (), "neither start nor go"),
         ("workload.retries.max_attempts=5", (), "nobody is turned away"),
         ("workload.priorities={0: 1, 1: 2}", (), "2 priorities, which engine.ordering fcfs does not look at"),

@@ -30,6 +30,10 @@ def without_effect(scenario: Scenario, cluster: Cluster, table: RequestTable) ->
     for name, setup in cluster.pools.items():
         engine = scenario.single(name).engine if name else scenario.engine
         yield from _of_engine(f"pools.{name}.engine" if name else "engine", engine, setup)
+        placed = setup.scenario.cluster
+        if placed.overlap_communication and placed.tensor_parallel == 1:
+            place = f"pools.{name}" if name else "cluster"
+            yield f"{place}.overlap_communication has no effect: with tensor_parallel 1 there are no collectives"
     yield from _of_cluster(scenario.cluster, scenario.workload.retries is not None)
     yield from _of_workload(scenario.workload.arrivals, table)
     deciders = [*(setup.scenario.engine.ordering for setup in cluster.pools.values()), scenario.cluster.router]
@@ -71,6 +75,8 @@ def _of_cluster(said: Said, retries: bool) -> Iterator[str]:
     for key in ("cold_start", "max_gateway_queue"):
         if not comes_and_goes and getattr(said, key) != fields[key].default:
             yield f"cluster.{key} has no effect: replicas neither start nor go; give cluster.autoscaling or faults"
+    if said.router_staleness and not (said.pools or said.autoscaling or said.replicas > 1 or said.data_parallel > 1):
+        yield "cluster.router_staleness has no effect: there is one replica, and nothing to choose"
     if retries and not (comes_and_goes or said.admission):
         yield "workload.retries has no effect: nobody is turned away; give cluster.admission, faults or autoscaling"
 

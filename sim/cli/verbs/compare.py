@@ -33,7 +33,7 @@ def compare(
     """Run the variants of a scenario on the same requests, and say what differs.
 
     \b
-    servecast compare quickstart --seeds 5 --out out/quickstart
+    servecast compare quickstart --seeds 5 --out out/variants
     servecast compare today.yaml tomorrow.yaml
     """
     from sim.insight import compare as run_variants
