@@ -42,10 +42,10 @@ def browser() -> str:
     return found
 
 
-def look(html: str, folder: Path, *, size: tuple[int, int], dark: bool = False) -> Seen:
-    """Open a page without a network, in a window of this size."""
+def look(html: str, folder: Path, *, size: tuple[int, int], dark: bool = False, script: str = "") -> Seen:
+    """Open a page without a network, in a window of this size; `script` runs in it, too."""
     path = folder / "page.html"
-    path.write_text(html.replace("</body>", f"{_PROBE}</body>"), encoding="utf-8")
+    path.write_text(html.replace("</body>", f"{_PROBE}<script>{script}</script></body>"), encoding="utf-8")
     command = [
         browser(), "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--enable-logging=stderr",
         _NO_NETWORK, "--virtual-time-budget=20000", f"--window-size={size[0]},{size[1]}",

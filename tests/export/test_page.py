@@ -74,6 +74,34 @@ def test_a_browser_draws_every_chart_and_complains_of_nothing(
     assert ("rgb(230, 237, 243)" in seen.dom) == dark  # the ink of axes
 
 
+_CHOOSE_EVERYTHING = """
+const done = setInterval(() => {
+  if (!document.body.dataset.drawn) return;
+  clearInterval(done);
+  let chosen = 0;
+  for (const menu of document.querySelectorAll("figure select")) {
+    for (const option of [...menu.options].reverse()) {
+      menu.value = option.value;
+      menu.dispatchEvent(new Event("change"));
+      chosen += 1;
+    }
+  }
+  dispatchEvent(new Event("beforeprint"));
+  dispatchEvent(new Event("afterprint"));
+  document.body.dataset.chosen = chosen;
+}, 50);"""
+
+
+def test_every_choice_can_be_drawn_and_printed(everything: list[Opened], tmp_path: Path) -> None:
+    kinds_once = {opened.kind.VERB: opened for opened in everything}
+    html = page([kinds_once[verb] for verb in ("run", "compare", "sweep", "validate")])
+    menus = sum(len(spec.get("figures", ())) > 1 or 2 * ("explore" in spec) for spec in specs(html))
+    seen = look(html, tmp_path, size=(1300, 900), script=_CHOOSE_EVERYTHING)
+    assert seen.console == []
+    chosen = re.search(r'data-chosen="(\d+)"', seen.dom)
+    assert chosen and int(chosen[1]) > 2 * menus > 10
+
+
 def test_the_browser_test_would_see_an_error(tmp_path: Path) -> None:
     broken = '<!doctype html><body><img src="http://example.com/a.png"><script>nothing.such()</script></body>'
     seen = look(broken, tmp_path, size=(600, 400))
