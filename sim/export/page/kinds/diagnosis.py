@@ -42,6 +42,8 @@ def section(saved: tuple[Mapping[str, Any], str], key: str) -> Section:
 
 def _waterfall(told: Mapping[str, Any]) -> str:
     steps = told["waterfall"]
+    if len(steps) < 2:
+        return ""  # nothing that could be taken away binds
     names = [step["without"] if i == 0 else f"without: {step['without']}" for i, step in enumerate(steps)]
     values = [step["request_goodput"] for step in steps]
     gains = [after - before for before, after in zip([0.0, *values], values, strict=False)]
