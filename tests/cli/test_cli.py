@@ -85,6 +85,7 @@ def test_the_quickstart_runs_from_any_folder(tmp_path: Path) -> None:
         (("run", "quickstart", "--seed", "x"), "must be a whole number (see servecast run --help)"),
         (("engines", "show"), "(see servecast engines show --help)"),
         (("export", "x", "z.json"), "choose from: vllm-bench, prometheus"),
+        (("check", "quickstart", "--baseline", "b.json", "--update", "--strict"), "--strict goes with a check"),
         (("frobnicate",), "'frobnicate' (see servecast --help)"),
         (("lockstep", "none.jsonl", "none.json"), "none.json"),
     ],

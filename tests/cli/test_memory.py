@@ -26,6 +26,14 @@ def test_a_bar_and_the_arithmetic(monkeypatch: pytest.MonkeyPatch, capsys: pytes
         assert words in printed
 
 
+@pytest.mark.parametrize(("option", "mend"), [("--gpu", "cluster.gpu=4"), ("--tp", "cluster.tensor_parallel=4")])
+def test_options_of_a_model_are_refused_beside_a_scenario(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], option: str, mend: str
+) -> None:
+    assert servecast(monkeypatch, "memory", "quickstart", option, "4") == 2
+    assert f"{option} goes with --model; of a scenario, change --set {mend}" in capsys.readouterr().err
+
+
 def test_one_of_scenario_and_model(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert servecast(monkeypatch, "memory") == 2
     assert "--model" in capsys.readouterr().err

@@ -54,6 +54,9 @@ def check(
 
     for place in (junit, markdown, *([baseline] if update else [])):
         check_file(place)
+    judging = {"--metric": metric, "--strict": strict, "--junit": junit, "--markdown": markdown}
+    if update and (given := next((option for option, value in judging.items() if value), None)):
+        raise ServecastError(f"{given} goes with a check: --update writes the baseline, and judges nothing")
     if seeds is not None and not update:
         raise ServecastError("--seeds goes with --update: a check runs the baseline's own seeds")
     if out is not None and update:

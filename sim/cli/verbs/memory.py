@@ -18,8 +18,10 @@ def memory(
         str | None, typer.Argument(help="A scenario's YAML file, or a shipped scenario's name.")
     ] = None,
     model: Annotated[str | None, typer.Option(help="Without a scenario: a built-in model, or a config.json.")] = None,
-    gpu: Annotated[str, typer.Option(help="Without a scenario: a GPU profile.")] = "h100-sxm",
-    tp: Annotated[int, typer.Option(min=1, help="Without a scenario: GPUs that share the model.")] = 1,
+    gpu: Annotated[str | None, typer.Option(help="Without a scenario: a GPU profile.", show_default="h100-sxm")] = None,
+    tp: Annotated[
+        int | None, typer.Option(min=1, help="Without a scenario: GPUs that share the model.", show_default="1")
+    ] = None,
     tokens: Annotated[
         int | None, typer.Option(min=1, help="Length of a request; default: the scenario's mean, or 1024.")
     ] = None,
@@ -45,6 +47,10 @@ def memory(
     model = model or next((text.partition("=")[2] for text in flags if text.startswith("model=")), None)
     if (scenario is None) == (model is None):
         raise ScenarioError("name a scenario, or a --model: one of the two")
+    if model is None and (gpu or tp):
+        option, key = ("--gpu", "cluster.gpu") if gpu else ("--tp", "cluster.tensor_parallel")
+        raise ScenarioError(f"{option} goes with --model; of a scenario, change --set {key}={gpu or tp}")
+    gpu, tp = gpu or "h100-sxm", tp or 1
     if model is not None:
         models.load(model)  # of these two a scenario's errors would name keys that nobody wrote
         hardware.load(gpu)
