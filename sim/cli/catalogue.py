@@ -22,11 +22,13 @@ class _Names(TyperGroup):
 
 
 def catalogue(
-    verb: str, about: str, example: str, list_all: Callable[[str], None], show_one: Callable[[str, str], None]
-) -> typer.Typer:
+    verb: str, about: str, example: str, list_all: Callable[[str], None], show_one: Callable[[str, str], None],
+    names: Callable[[str], list[str]],
+) -> typer.Typer:  # fmt: skip
     """A verb that lists and shows; returned is its group, for further verbs of its own.
 
-    `about` says in half a sentence what there is; `example` is a name; the functions take the format to print last.
+    `about` says in half a sentence what there is; `example` is a name; the functions take the format to print last;
+    `names` completes a name.
     """
     group = typer.Typer(
         cls=_Names, rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]},
@@ -50,7 +52,9 @@ def catalogue(
     @group.command(help=f"Show one of {about}.\n\n\b\nservecast {verb} show {example}")
     def show(
         context: typer.Context,
-        name: Annotated[str, typer.Argument(help="Its name, as listed, or the path of one of your own.")],
+        name: Annotated[
+            str, typer.Argument(help="Its name, as listed, or the path of one of your own.", autocompletion=names)
+        ],
         format: _SameFormat = None,
     ) -> None:
         show_one(name, format or context.obj)

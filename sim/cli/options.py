@@ -7,7 +7,12 @@ from typing import Annotated, Literal
 
 import typer
 
-Scenario = Annotated[str, typer.Argument(help="A scenario's YAML file, or a shipped scenario's name.")]
+from sim.cli import completing
+
+Scenario = Annotated[
+    str,
+    typer.Argument(help="A scenario's YAML file, or a shipped scenario's name.", autocompletion=completing.scenarios),
+]
 Set = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change one key: engine.max_num_seqs=64.")]
 FromVllmArgs = Annotated[
     str,

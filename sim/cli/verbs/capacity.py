@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from sim.cli import completing
 from sim.cli.app import app
 from sim.cli.asked import keep_question, say_where
 from sim.cli.options import Format, FromVllmArgs, Jobs, Scenario, Set, Slo, changes
@@ -21,7 +22,9 @@ def capacity(
     limit: Annotated[
         list[str], typer.Option(metavar="LIMIT", help="A further limit: 'p99_itl_ms <= 200'; may be repeated.")
     ] = [],  # noqa: B006
-    variant: Annotated[list[str], typer.Option(help="Only this variant; may be repeated.")] = [],  # noqa: B006
+    variant: Annotated[
+        list[str], typer.Option(help="Only this variant; may be repeated.", autocompletion=completing.variants)
+    ] = [],  # noqa: B006
     seeds: Annotated[int, typer.Option(help="Judge every rate by the mean over so many seeds.")] = 1,
     tolerance: Annotated[float, typer.Option(help="How narrow the answer must be.")] = 0.02,
     set_: Set = [],  # noqa: B006

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from sim.cli import completing
 from sim.cli.app import app
 from sim.cli.asked import keep_question, say_where
 from sim.cli.options import FromVllmArgs, Jobs, Quiet, Scenario, Set, changes
@@ -29,7 +30,9 @@ def check(
         float, typer.Option(min=0.0, help="How much worse a metric may become, as a share of it.")
     ] = 0.01,
     strict: Annotated[bool, typer.Option("--strict", help="Fail on every change, also for the better.")] = False,
-    metric: Annotated[list[str], typer.Option(help="Judge only this metric; may be repeated.")] = [],  # noqa: B006
+    metric: Annotated[
+        list[str], typer.Option(help="Judge only this metric; may be repeated.", autocompletion=completing.metrics)
+    ] = [],  # noqa: B006
     set_: Set = [],  # noqa: B006
     from_vllm_args: FromVllmArgs = "",
     junit: Annotated[Path | None, typer.Option(help="Write the verdicts as JUnit XML to this file.")] = None,

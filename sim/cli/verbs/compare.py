@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from sim.cli import completing
 from sim.cli.app import app
 from sim.cli.asked import keep_question
 from sim.cli.options import Format, FromVllmArgs, Jobs, Quiet, Set, changes
@@ -15,9 +16,14 @@ from sim.cli.terminal import console, print_json, say_written
 
 @app.command()
 def compare(
-    scenarios: Annotated[list[str], typer.Argument(help="One scenario with variants, or several scenarios.")],
+    scenarios: Annotated[
+        list[str],
+        typer.Argument(help="One scenario with variants, or several scenarios.", autocompletion=completing.scenarios),
+    ],
     seeds: Annotated[int, typer.Option(help="Repeat with so many seeds: only these say how sure a difference is.")] = 1,
-    variant: Annotated[list[str], typer.Option(help="Only this variant; may be repeated.")] = [],  # noqa: B006
+    variant: Annotated[
+        list[str], typer.Option(help="Only this variant; may be repeated.", autocompletion=completing.variants)
+    ] = [],  # noqa: B006
     set_: Set = [],  # noqa: B006
     from_vllm_args: FromVllmArgs = "",
     model_error: Annotated[

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from sim.cli import completing
 from sim.cli.catalogue import catalogue
 from sim.cli.terminal import console, plain_table, print_json
 
@@ -48,4 +49,4 @@ def _as_json(name: str) -> dict[str, Any]:
     }
 
 
-catalogue("engines", "the engine presets", "sglang", _list, _show)
+catalogue("engines", "the engine presets", "sglang", _list, _show, completing.presets)

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from sim.cli import completing
 from sim.cli.app import app
 from sim.cli.options import FromVllmArgs, Quiet, Set, changes
 from sim.cli.progress import Progress, waiting
@@ -14,7 +15,12 @@ from sim.cli.terminal import say_written
 
 @app.command()
 def export(
-    result: Annotated[str, typer.Argument(help="A folder written by `run --out`, or a scenario, to be run.")],
+    result: Annotated[
+        str,
+        typer.Argument(
+            help="A folder written by `run --out`, or a scenario, to be run.", autocompletion=completing.scenarios
+        ),
+    ],
     file: Annotated[Path, typer.Argument(help="The file to write.")],
     to: Annotated[
         Literal["vllm-bench", "prometheus", "openmetrics"],

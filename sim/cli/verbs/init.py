@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from sim.cli import completing
 from sim.cli.app import app
 from sim.cli.options import FromVllmArgs, vllm_overrides
 from sim.cli.progress import waiting
@@ -16,8 +17,11 @@ from sim.errors import ServecastError
 @app.command()
 def init(
     file: Annotated[Path, typer.Argument(help="The scenario to write.")] = Path("scenario.yaml"),
-    model: Annotated[str | None, typer.Option(help="A built-in model, or the path of a config.json.")] = None,
-    gpu: Annotated[str | None, typer.Option(help="A GPU profile.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="A built-in model, or the path of a config.json.", autocompletion=completing.models),
+    ] = None,
+    gpu: Annotated[str | None, typer.Option(help="A GPU profile.", autocompletion=completing.gpus)] = None,
     replicas: Annotated[int | None, typer.Option(min=1, help="Copies of the model.")] = None,
     trace: Annotated[Path | None, typer.Option(help="A file of real requests, in place of a rate and lengths.")] = None,
     trace_set: Annotated[
@@ -30,7 +34,9 @@ def init(
     requests: Annotated[int | None, typer.Option(min=1, help="How many requests.")] = None,
     ttft: Annotated[str | None, typer.Option(help="Target of the time to first token, with a unit.")] = None,
     tpot: Annotated[str | None, typer.Option(help="Target of the time per output token, with a unit.")] = None,
-    preset: Annotated[str | None, typer.Option(help="Which engine (`servecast engines`).")] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="Which engine (`servecast engines`).", autocompletion=completing.presets)
+    ] = None,
     from_vllm_args: FromVllmArgs = "",
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it is there.")] = False,
     yes: Annotated[

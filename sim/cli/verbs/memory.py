@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from sim.cli import completing
 from sim.cli.app import app
 from sim.cli.asked import keep_question, say_where
 from sim.cli.options import Format, FromVllmArgs, Set, changes, vllm_overrides
@@ -15,10 +16,21 @@ from sim.errors import ScenarioError
 @app.command()
 def memory(
     scenario: Annotated[
-        str | None, typer.Argument(help="A scenario's YAML file, or a shipped scenario's name.")
+        str | None,
+        typer.Argument(
+            help="A scenario's YAML file, or a shipped scenario's name.", autocompletion=completing.scenarios
+        ),
     ] = None,
-    model: Annotated[str | None, typer.Option(help="Without a scenario: a built-in model, or a config.json.")] = None,
-    gpu: Annotated[str | None, typer.Option(help="Without a scenario: a GPU profile.", show_default="h100-sxm")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Without a scenario: a built-in model, or a config.json.", autocompletion=completing.models),
+    ] = None,
+    gpu: Annotated[
+        str | None,
+        typer.Option(
+            help="Without a scenario: a GPU profile.", show_default="h100-sxm", autocompletion=completing.gpus
+        ),
+    ] = None,
     tp: Annotated[
         int | None, typer.Option(min=1, help="Without a scenario: GPUs that share the model.", show_default="1")
     ] = None,

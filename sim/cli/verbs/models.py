@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from sim.cli import completing
 from sim.cli.catalogue import catalogue
 from sim.cli.terminal import console, plain_table, print_json
 
@@ -58,4 +59,4 @@ def _facts(model: "Model") -> dict[str, Any]:
     }
 
 
-catalogue("models", "the built-in models", "llama-3.1-8b", _list, _show)
+catalogue("models", "the built-in models", "llama-3.1-8b", _list, _show, completing.models)

@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
+from sim.cli import completing
 from sim.cli.catalogue import catalogue
 from sim.cli.options import Format
 from sim.cli.terminal import console, print_json
@@ -28,15 +29,22 @@ def _show(name: str, format: str) -> None:
     _print(found, profile_list([found]), format)
 
 
-group = catalogue("profiles", "the GPU profiles", "h100-sxm", _list, _show)
-catalogue("gpus", "the GPU profiles (as `profiles` does)", "h100-sxm", _list, _show)
+group = catalogue("profiles", "the GPU profiles", "h100-sxm", _list, _show, completing.gpus)
+catalogue("gpus", "the GPU profiles (as `profiles` does)", "h100-sxm", _list, _show, completing.gpus)
 
 
 @group.command()
 def compare(
-    first: Annotated[str, typer.Argument(metavar="A", help="A profile's name, or its folder.")],
-    second: Annotated[str, typer.Argument(metavar="B", help="Another one; its times are divided by A's.")],
-    model: Annotated[str, typer.Option(help="A built-in, or a config.json.")] = "llama-3.1-8b",
+    first: Annotated[
+        str, typer.Argument(metavar="A", help="A profile's name, or its folder.", autocompletion=completing.gpus)
+    ],
+    second: Annotated[
+        str,
+        typer.Argument(metavar="B", help="Another one; its times are divided by A's.", autocompletion=completing.gpus),
+    ],
+    model: Annotated[
+        str, typer.Option(help="A built-in, or a config.json.", autocompletion=completing.models)
+    ] = "llama-3.1-8b",
     tp: Annotated[int, typer.Option(help="GPUs that share the model.")] = 1,
     weights: Annotated[str, typer.Option(help="Number format of the weights.")] = "bf16",
     kv: Annotated[str, typer.Option(help="Number format of the KV cache.")] = "bf16",

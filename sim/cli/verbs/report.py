@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from sim.cli import completing
 from sim.cli.app import app
 from sim.cli.options import FromVllmArgs, Quiet, Set, changes
 from sim.cli.progress import Progress, waiting
@@ -17,7 +18,9 @@ from sim.cli.terminal import say_written
 def report(
     results: Annotated[
         list[str],
-        typer.Argument(help="Folders that any verb wrote with --out; or scenarios, to be run."),
+        typer.Argument(
+            help="Folders that any verb wrote with --out; or scenarios, to be run.", autocompletion=completing.scenarios
+        ),
     ],
     out: Annotated[Path, typer.Option(help="The HTML file to write.")] = Path("report.html"),
     title: Annotated[str, typer.Option(help="A heading for the page; default: the results' names.")] = "",

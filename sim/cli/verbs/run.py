@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from sim.cli import completing
 from sim.cli.app import app
 from sim.cli.asked import keep_question
 from sim.cli.options import Format, FromVllmArgs, NoFastForward, Quiet, Scenario, Set, changes
@@ -22,7 +23,9 @@ def run(
         Path | None, typer.Option(help="Write tables, summary, resolved scenario and picture to this folder.")
     ] = None,
     format: Format = "table",
-    variant: Annotated[str | None, typer.Option(help="Run this variant of the scenario.")] = None,
+    variant: Annotated[
+        str | None, typer.Option(help="Run this variant of the scenario.", autocompletion=completing.variants)
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Another seed than the scenario's.")] = None,
     no_fast_forward: NoFastForward = False,
     quiet: Quiet = False,

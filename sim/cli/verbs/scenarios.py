@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from sim.cli import completing
 from sim.cli.app import app
 from sim.cli.catalogue import catalogue
 from sim.cli.terminal import console, plain_table, print_json
@@ -51,12 +52,17 @@ def _as_json(name: str, path: Path) -> dict[str, str]:
     }
 
 
-group = catalogue("scenarios", "the scenarios that ship", "engines", _list, _show)
+group = catalogue("scenarios", "the scenarios that ship", "engines", _list, _show, completing.shipped_scenarios)
 
 
 @group.command()
 def copy(
-    name: Annotated[str, typer.Argument(help="A shipped scenario (`servecast scenarios` lists them).")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="A shipped scenario (`servecast scenarios` lists them).", autocompletion=completing.shipped_scenarios
+        ),
+    ],
     folder: Annotated[Path, typer.Argument(help="Where to put it.")] = Path("."),
     force: Annotated[bool, typer.Option("--force", help="Replace files that are there.")] = False,
 ) -> None:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from sim.cli import completing
 from sim.cli.app import app
 from sim.cli.asked import keep_question, say_where
 from sim.cli.options import Format, FromVllmArgs, Jobs, Scenario, Set, Slo, changes
@@ -18,7 +19,11 @@ from sim.errors import ScenarioError
 def size(
     scenario: Scenario,
     gpu: Annotated[
-        list[str], typer.Option(help="A GPU profile to consider, or `all`; may be repeated; default: the scenario's.")
+        list[str],
+        typer.Option(
+            help="A GPU profile to consider, or `all`; may be repeated; default: the scenario's.",
+            autocompletion=completing.gpus,
+        ),
     ] = [],  # noqa: B006
     tensor_parallel: Annotated[
         list[int], typer.Option(help="GPUs for each replica to consider; may be repeated; default: the scenario's.")

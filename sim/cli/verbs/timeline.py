@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from sim.cli import completing
 from sim.cli.app import app
 from sim.cli.options import FromVllmArgs, Quiet, Set, changes
 from sim.cli.progress import Progress, waiting
@@ -15,7 +16,12 @@ from sim.cli.terminal import say_written
 
 @app.command()
 def timeline(
-    result: Annotated[str, typer.Argument(help="A folder written by `run --out`, or a scenario, to be run.")],
+    result: Annotated[
+        str,
+        typer.Argument(
+            help="A folder written by `run --out`, or a scenario, to be run.", autocompletion=completing.scenarios
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="The file to write; compressed if it ends in .gz.")] = Path(
         "timeline.json.gz"
     ),

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from sim.cli import completing
 from sim.cli.app import app
 from sim.cli.asked import keep_question
 from sim.cli.options import Format, FromVllmArgs, NoFastForward, Quiet, Set, changes
@@ -16,7 +17,10 @@ from sim.errors import OptionError
 
 @app.command()
 def validate(
-    scenario: Annotated[str, typer.Argument(help="A scenario's YAML file; its workload is not used.")],
+    scenario: Annotated[
+        str,
+        typer.Argument(help="A scenario's YAML file; its workload is not used.", autocompletion=completing.scenarios),
+    ],
     measured: Annotated[
         Path, typer.Option(help="A real run: CSV, JSON lines, or a detailed `vllm bench serve` JSON, plain or .gz.")
     ],
