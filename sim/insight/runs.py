@@ -40,12 +40,12 @@ def run_all(
 
     `progress` is called with (runs done, of how many).
     """
-    done = []
-    for answer in run_each(scenarios, jobs):
-        done.append(answer)
+    done: dict[int, Outcome] = {}
+    for index, answer in run_each(scenarios, jobs):
+        done[index] = answer
         if progress is not None:
             progress(len(done), len(scenarios))
-    return done
+    return [done[index] for index in range(len(scenarios))]
 
 
 def with_seeds(scenario: Scenario, count: int) -> list[Scenario]:
@@ -61,8 +61,10 @@ def run_groups(
     return [list(islice(outcomes, len(group))) for group in groups]
 
 
-def run_each(scenarios: Sequence[Scenario], jobs: int | None = None, ray: str | None = None) -> Iterator[Outcome]:
-    """The answers one after another, as they are there: `jobs` local processes, or the workers of a Ray cluster.
+def run_each(
+    scenarios: Sequence[Scenario], jobs: int | None = None, ray: str | None = None
+) -> Iterator[tuple[int, Outcome]]:
+    """(place in `scenarios`, answer), whichever is there first: `jobs` local processes, or a Ray cluster's workers.
 
     `ray` is the cluster's address ("auto", "ray://host:10001"), or "local" for one on this machine; its workers need
     servecast and the scenario's files. Raises ServecastError if it cannot be reached or is not installed, and for fewer
@@ -70,20 +72,20 @@ def run_each(scenarios: Sequence[Scenario], jobs: int | None = None, ray: str | 
     """
     at_least_one(jobs=jobs)
     if ray is not None:
-        yield from _on_ray([scenario.written() for scenario in scenarios], ray, jobs)
+        yield from enumerate(_on_ray([scenario.written() for scenario in scenarios], ray, jobs))
         return
     from joblib import Parallel, cpu_count, delayed
 
     jobs = min(jobs or cpu_count(), len(scenarios))
     if jobs > 1:
-        tasks = (delayed(_outcome)(scenario.written()) for scenario in scenarios)
+        tasks = (delayed(_numbered)(index, scenario.written()) for index, scenario in enumerate(scenarios))
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=r"\d+ tasks", category=UserWarning)  # of whom nobody waits for
             with _deaf_to_interrupts():
-                answers: Iterable[Outcome] = Parallel(n_jobs=jobs, return_as="generator")(tasks)
+                answers: Iterable[tuple[int, Outcome]] = Parallel(n_jobs=jobs, return_as="generator_unordered")(tasks)
             yield from answers
     else:
-        yield from (_outcome(scenario.written()) for scenario in scenarios)
+        yield from enumerate(_outcome(scenario.written()) for scenario in scenarios)
 
 
 @contextmanager
@@ -132,6 +134,10 @@ def _connect(address: str) -> int:
             raise ServecastError(f"--ray {address}: no Ray cluster can be reached there ({error})") from None
     register_ray()
     return max(1, int(ray.cluster_resources().get("CPU", 1)))
+
+
+def _numbered(index: int, written: dict[str, Any]) -> tuple[int, Outcome]:
+    return index, _outcome(written)
 
 
 def _outcome(written: dict[str, Any]) -> Outcome:

@@ -9,6 +9,7 @@ import pytest
 
 import sim
 from sim.errors import ScenarioError
+from sim.insight.runs import run_all, run_each
 from tests.insight.test_size import PROMPTS
 
 INTERRUPTED = """
@@ -56,3 +57,13 @@ def test_counts_below_one(ask: object, words: str) -> None:
     assert callable(ask)
     with pytest.raises(ScenarioError, match=words):
         ask()
+
+
+def test_what_is_there_first_is_given_first_and_told_in_order() -> None:
+    """A long run does not keep back the short ones behind it, which a sweep that is stopped then has."""
+    scenarios = [sim.load(PROMPTS, [f"workload.requests={count}"]) for count in (40_000, 5, 6, 7)]
+    places = [place for place, _ in run_each(scenarios, 2)]
+    assert sorted(places) == [0, 1, 2, 3]
+    assert places[0] != 0
+    counts = [outcome.summary["num_prompts"] for outcome in run_all(scenarios[1:], 2) if outcome.summary is not None]
+    assert counts == [5, 6, 7]

@@ -212,7 +212,8 @@ class _Runner:
                     self.from_before += 1
                     self._tell(1)
         answers = run_each([one for _, one, _ in asked], self.jobs, self.ray) if asked else iter(())
-        for (index, one, key), outcome in zip(asked, answers, strict=True):
+        for place, outcome in answers:
+            index, one, key = asked[place]
             self.kept.put(key, outcome)
             outcomes[index, one.seed] = outcome
             self._tell(1)
