@@ -75,7 +75,8 @@ class Capacities(list["Capacity"]):
 
 def _card(name: str, columns: Sequence[str], rows: Sequence[Sequence[str]], notes: Iterable[str]) -> str:
     told = markup.bullets(f"note: {note}" for note in notes)
-    return markup.card(f"<p><b>{escape(name)}</b></p>", markup.table(columns, rows), told)
+    cells: list[list[markup.Cell]] = [[*figures, (why, "word")] for *figures, why in rows]
+    return markup.card(f"<p><b>{escape(name)}</b></p>", markup.table(columns, cells), told)
 
 
 def _drawn(figure: Figure, path: str | Path | None) -> Figure:
