@@ -1,11 +1,11 @@
 """A run as the result file of `vllm bench serve --save-result --save-detailed`.
 
-Fields and their order: vLLM, vllm/benchmarks/serve.py. What a simulation has not is left empty: `date` is null,
-`generated_texts` are empty; `queue_times` (the client's own) are 0. Lists hold the measured requests, which are those
-that the statistics are about, by arrival.
+Fields, their order and what they mean: vLLM, vllm/benchmarks/serve.py. What a simulation has not is left empty: `date`
+is null, `generated_texts` are empty; `queue_times` (the client's own) are 0. Lists hold the measured requests, by
+arrival: those that the statistics are about. A statistic of nothing is 0, as there.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,33 +13,74 @@ import yaml
 
 from sim.export.gaps import token_gaps
 from sim.export.saved import SavedRun
+from sim.metrics.context import Floats
 
 _RATES = (
     "duration", "completed", "failed", "total_input_tokens", "total_output_tokens", "request_throughput",
     "request_goodput", "output_throughput", "total_token_throughput",
 )  # fmt: skip
 _STATISTICS = ("mean", "median", "std", "p50", "p90", "p95", "p99")
+_DETAILS = ("input_lens", "output_lens", "start_times", "ttfts", "itls", "generated_texts", "errors")
 
 
 def bench_result(run: SavedRun, *, detailed: bool = True) -> tuple[dict[str, Any], list[str]]:
-    """The result as JSON-ready data, and what to say of it; without `detailed` there are no lists of requests."""
+    """The result as JSON-ready data, and what to say of it; without `detailed` as without vLLM's --save-detailed."""
     summary = run.summary
     result: dict[str, Any] = {
         "date": None, "endpoint_type": "servecast", "backend": "servecast", "label": run.name,
         "model_id": summary["model_id"], "tokenizer_id": summary["model_id"], "num_prompts": summary["num_prompts"],
         **_traffic(run), **{name: summary[name] for name in _RATES},
     }  # fmt: skip
-    notes: list[str] = []
-    if detailed:
-        lists, notes = _lists(run)
-        result |= lists
-    result |= {name: summary[name] for name in ("max_output_tokens_per_s", "max_concurrent_requests")} | {"rtfx": 0.0}
+    lists, guessed = _lists(run)
+    result |= {name: values for name, values in lists.items() if detailed or name not in _DETAILS}
+    finished = [row for row, tokens in enumerate(lists["output_lens"]) if tokens]
+    result["max_output_tokens_per_s"] = _most_tokens_in_a_second(lists, finished)
+    result |= {"max_concurrent_requests": summary["max_concurrent_requests"], "rtfx": 0.0}
     for name in ("ttft", "tpot", "itl", "e2el"):
-        result |= {f"{statistic}_{name}_ms": summary[f"{statistic}_{name}_ms"] for statistic in _STATISTICS}
-    return result, notes
+        result |= {f"{statistic}_{name}_ms": summary[f"{statistic}_{name}_ms"] or 0.0 for statistic in _STATISTICS}
+    if finished and not guessed:
+        result |= _statistics_of_gaps(np.concatenate([lists["itls"][row] for row in finished]))
+    return result, list(_notes(lists, guessed, len(finished)))
 
 
-def _lists(run: SavedRun) -> tuple[dict[str, list[Any]], list[str]]:
+def _notes(lists: dict[str, list[Any]], guessed: int, finished: int) -> Iterator[str]:
+    count = len(lists["errors"])
+    if guessed:
+        told = f"{guessed:,} of {count:,} requests got several tokens in a step: their itls are equal gaps"
+        yield f"{told}; the statistics of ITL are of the real ones, from a histogram with bins 0.2% wide"
+    if finished < count:
+        yield (
+            f"{count - finished:,} of {count:,} requests did not finish: vLLM's file does not say when their clients "
+            "left, and whoever replays it serves them whole"
+        )
+
+
+def _statistics_of_gaps(gaps_s: Floats) -> dict[str, float]:
+    """As vLLM computes them: over every gap of the finished requests."""
+    if not gaps_s.size:
+        return {}
+    found = {"mean": gaps_s.mean(), "median": np.median(gaps_s), "std": gaps_s.std()}
+    found |= {name: np.percentile(gaps_s, int(name[1:])) for name in _STATISTICS if name not in found}
+    return {f"{name}_itl_ms": float(value) * 1e3 for name, value in found.items()}
+
+
+def _most_tokens_in_a_second(lists: dict[str, list[Any]], finished: list[int]) -> float:
+    """The most tokens of finished requests in one whole second after the first of them was sent."""
+    if not finished:
+        return 0.0
+    begin = min(lists["start_times"][row] for row in finished)
+    times = np.concatenate(
+        [
+            np.cumsum([lists["start_times"][row] - begin, lists["ttfts"][row], *lists["itls"][row]])[1:]
+            for row in finished
+        ]
+    )
+    _, counts = np.unique(times.astype(np.int64), return_counts=True)
+    return float(counts.max())
+
+
+def _lists(run: SavedRun) -> tuple[dict[str, list[Any]], int]:
+    """The lists, and how many requests' gaps are guessed."""
     rows = run.requests[run.requests["measured"]]
     finished = (rows["status"] == "finished").to_numpy()
     gaps, guessed = token_gaps(rows, run.steps, run.pauses)
@@ -55,10 +96,7 @@ def _lists(run: SavedRun) -> tuple[dict[str, list[Any]], list[str]]:
         "generated_texts": [""] * count,
         "errors": ["" if status == "finished" else str(status).replace("_", " ") for status in rows["status"]],
     }
-    if not guessed:
-        return lists, []
-    told = f"{guessed:,} of {count:,} requests got several tokens in a step: their itls are equal gaps"
-    return lists, [f"{told}; the statistics of ITL are of the real ones, from a histogram with bins 0.2% wide"]
+    return lists, guessed
 
 
 def _traffic(run: SavedRun) -> dict[str, Any]:

@@ -36,7 +36,7 @@ def timeline(
 
     \b
     servecast timeline out/quickstart --out t.json.gz
-    servecast timeline quickstart --start 20 --duration 5     # five seconds, in every detail
+    servecast timeline quickstart --start 20 --duration 5     # five seconds of it
     """
     from sim.export.perfetto import write_timeline
     from sim.export.saved import open_run
