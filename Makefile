@@ -11,9 +11,9 @@ run: $(VENV)/.installed
 test: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -q -n auto
+	@# Types are checked while the tests run.
+	$(BIN)/mypy & types=$$!; $(BIN)/pytest -q -n auto; tests=$$?; wait $$types && exit $$tests
 
 # Every picture and every result in docs/, made anew, then the site in out/site; SERVECAST_SHARED: see docs/regenerate.py.
 docs: $(VENV)/.installed-dev

@@ -151,7 +151,7 @@ def test_the_blocking_probability_of_mm1k() -> None:
     """Geometric answers of mean 100 steps, nearly exponential: P(refused) = rho^K (1 - rho) / (1 - rho^(K + 1))."""
     rng = np.random.default_rng(11)
     step, p, rho, most = 1e-3, 0.01, 0.8, 5
-    count = 60_000
+    count = 30_000
     rows = table(poisson(rng, rho * p / step, count), 1, rng.geometric(p, count))
     record = serve(rows, fixed_step(step), limits=ONE_AT_A_TIME, turning_away=turned_away(QueueLimit(outstanding=most)))
     refused = (record.requests["status"] == "refused").astype(float)

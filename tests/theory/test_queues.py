@@ -39,7 +39,7 @@ def agrees(values: NDArray[np.float64], theory: float, within: float) -> bool:
 def test_md1_waiting_time() -> None:
     """M/D/1, rho = 0.7: Wq = rho s / (2 (1 - rho)) (Pollaczek-Khinchine)."""
     service, rho = 0.01, 0.7
-    arrivals = poisson(np.random.default_rng(1), rho / service, 200_000)
+    arrivals = poisson(np.random.default_rng(1), rho / service, 100_000)
     record = serve(table(arrivals, 1, 1), fixed_step(service), limits=ONE_AT_A_TIME)
     assert agrees(wait_s(record), rho * service / (2 * (1 - rho)), within=0.08)
 
@@ -52,8 +52,8 @@ def test_mm1_shaped_waiting_time() -> None:
     rng = np.random.default_rng(2)
     step, p, rho = 1e-3, 0.01, 0.6
     rate = rho * p / step
-    answers = rng.geometric(p, 100_000)
-    record = serve(table(poisson(rng, rate, 100_000), 1, answers), fixed_step(step), limits=ONE_AT_A_TIME)
+    answers = rng.geometric(p, 60_000)
+    record = serve(table(poisson(rng, rate, 60_000), 1, answers), fixed_step(step), limits=ONE_AT_A_TIME)
     exact = rate * (2 - p) / p**2 * step**2 / (2 * (1 - rho))
     mm1 = rho / (1 - rho) * step / p
     assert exact == pytest.approx(mm1, rel=0.01)
@@ -63,7 +63,7 @@ def test_mm1_shaped_waiting_time() -> None:
 def test_random_split_of_a_poisson_stream_is_poisson() -> None:
     """Four replicas behind a random router are four M/D/1 queues, each with a quarter of the rate."""
     service, rho = 0.01, 0.6
-    arrivals = poisson(np.random.default_rng(3), 4 * rho / service, 100_000)
+    arrivals = poisson(np.random.default_rng(3), 4 * rho / service, 60_000)
     record = serve(table(arrivals, 1, 1), fixed_step(service), replicas=4, router=Random(), limits=ONE_AT_A_TIME)
     assert agrees(wait_s(record), rho * service / (2 * (1 - rho)), within=0.08)
 
