@@ -1,6 +1,7 @@
 """The report page: in a real browser, and what it says."""
 
 import json
+import math
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -320,3 +321,13 @@ def test_tenants_and_priorities_have_their_tables() -> None:
     html = page([opened_run(saved_run(sim.run(said)))])
     assert "Told apart" in html and "&lt;big&gt;</th>" in html
     assert "Told apart" not in page([opened_run(saved_run(results.run()))])
+
+
+def test_a_difference_below_one_per_cent_crowns_nobody() -> None:
+    nothing = dict.fromkeys(METRICS, math.nan)
+    near = {"first": nothing | {"request_goodput": 1.61}, "other": nothing | {"request_goodput": 1.612}}
+    assert "no metric tells them apart" in best_of(near)
+    three = near | {"third": nothing | {"request_goodput": 1.0}}
+    assert best_of(three).startswith("No other beats first on goodput/s")
+    none_good = {"first": nothing | {"request_goodput": 0.0}, "other": nothing | {"request_goodput": 2.0}}
+    assert best_of(none_good).startswith("other has the best goodput/s")

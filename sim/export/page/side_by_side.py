@@ -26,6 +26,8 @@ _BARS = {
 _DOWN = {"type": "category", "autorange": "reversed"}
 _JUDGED_BY = ("request_goodput", "output_throughput", "p99_ttft_ms")
 """What the headline is about: the first of these that tells the variants apart."""
+_APART = 1.01
+"""By how much figures differ that are worth a word."""
 _MOST_LINES = 12
 
 Targets = Mapping[str, Mapping[str, float | None] | None]
@@ -59,13 +61,13 @@ def best_of(metrics: Mapping[str, Metrics], ties: Collection[tuple[str, str]] = 
     """Which variant is the best, in a sentence."""
     for name in _JUDGED_BY:
         known = {variant: values[name] for variant, values in metrics.items() if isfinite(values[name])}
-        if len(set(known.values())) > 1:
+        if known and max(known.values()) > _APART * min(known.values()):
             break
     else:
-        return f"{len(metrics)} variants, and no metric tells them apart."
+        return f"{len(metrics)} variants, and no metric tells them apart by 1%."
     label, first = METRICS[name].label, next(iter(known))
     best = (max if METRICS[name].more_is_better else min)(known, key=known.__getitem__)
-    if best == first:
+    if best == first or (known[first] and 1 / _APART < known[best] / known[first] < _APART):
         others = {variant: value for variant, value in known.items() if variant != first}
         near = (max if METRICS[name].more_is_better else min)(others, key=others.__getitem__)
         return (

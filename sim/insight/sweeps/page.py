@@ -1,4 +1,4 @@
-"""A sweep on the terminal: the frontier, the failures, and where the rest is."""
+"""A sweep on the terminal: the frontier, the others where they are few, the failures, and where the rest is."""
 
 from rich import box
 from rich.console import Console
@@ -16,7 +16,7 @@ _ALSO = ("slo_attainment", "output_throughput", "p99_tpot_ms")
 
 
 def print_sweep(found: Sweep, console: Console) -> None:
-    """The points that no other beats, best first."""
+    """The points that no other beats, best first; below a line the others, if all are few."""
     names = ", ".join(METRICS[name].label for name in found.objectives)
     head = Text(found.name, style="bold")
     head.append(
@@ -29,9 +29,14 @@ def print_sweep(found: Sweep, console: Console) -> None:
     shown = [*found.objectives, *(name for name in _ALSO if name not in found.objectives)]
     for name in shown:
         table.add_column(METRICS[name].label, justify="right")
-    for point in found.frontier[:_MOST]:
+    others = [point for point in found.points if not point.error and point not in found.frontier]
+    others = others if len(found.points) <= _MOST else []
+    for point in (*found.frontier[:_MOST], *others):
         values = (str(read_value(override)[1]) for override in point.overrides)
-        table.add_row(*values, *(written(name, point.metrics[name]) for name in shown))
+        figures = (written(name, point.metrics[name]) for name in shown)
+        table.add_row(
+            *values, *figures, style="dim" if point in others else None, end_section=point is found.frontier[-1]
+        )
     console.print(table)
     if len(found.frontier) > _MOST:
         console.print(Text(f"and {len(found.frontier) - _MOST} more (sweep.csv has all)", style="dim"))

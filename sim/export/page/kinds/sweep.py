@@ -78,6 +78,9 @@ def _headline(table: pd.DataFrame, keys: list[str], frontier: Any, objectives: S
     ranked = best.sort_values(name, ascending=METRICS[name].more_is_better is False, kind="stable")
     row = _rows(ranked.head(1))[0]
     value = written(name, float(ranked[name].iloc[0]))
+    alike = int((table[name] / ranked[name].iloc[0] - 1).abs().lt(0.01).sum())
+    if alike > 1:
+        return f"{alike} of {count(len(table))} points come to within 1% of {METRICS[name].label} {value}; {told}."
     return f"{_label(row, keys)} has the best {METRICS[name].label}, {value}; {told}."
 
 
