@@ -42,6 +42,10 @@ def read(path: Path) -> Document:
         return parse(path.read_text(encoding="utf-8"), str(path))
     except FileNotFoundError:
         raise ScenarioError(f"{path}: there is no such file") from None
+    except IsADirectoryError:
+        resolved = path / "scenario.resolved.yaml"
+        mend = f"for a folder of results: `servecast report {path}`, or give {resolved}"
+        raise ScenarioError(f"{path}: is a folder; {mend}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ScenarioError(f"{path}: cannot be read ({error})") from None
 

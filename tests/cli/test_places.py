@@ -161,3 +161,13 @@ def test_a_mixture_of_old_and_new_is_no_result(tmp_path: Path, monkeypatch: pyte
 def test_a_name_that_its_draft_is_too_long_for_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ServecastError, match="cannot write to"):
         check_folder(tmp_path / ("n" * 250), "run")
+
+
+def test_a_folder_is_no_scenario_and_a_page_is_html(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert servecast(monkeypatch, "run", str(tmp_path)) != 0
+    assert f"is a folder; for a folder of results: `servecast report {tmp_path}`" in capsys.readouterr().err
+    assert servecast(monkeypatch, "report", "quickstart", "--out", str(tmp_path / "boss.pdf")) != 0
+    assert "name a file that ends in .html" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

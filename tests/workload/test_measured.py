@@ -108,3 +108,17 @@ def test_the_real_runs(shared: Path) -> None:
     other = read_measured(shared / "traces/llmservingsim/measured_vllm_RTXPRO6000_Llama-3.1-8B/requests.jsonl")
     # summary.txt beside it counts TTFT from the engine's queue: 7097.2 ms
     assert 7.097 < other.ttft_s.mean() < 7.13 and other.tpot_s.mean() == pytest.approx(0.0325, abs=5e-5)
+
+
+def test_a_gateways_nested_log(tmp_path: Path) -> None:
+    """Names with dots, as for a trace; an error counts whatever object it is."""
+    good = {"@timestamp": "2024-05-01T10:00:00Z", "usage": {"prompt_tokens": 7, "completion_tokens": 3}}
+    rows = [
+        {**good, "ttft_ms": 50, "latency_ms": 500, "error": None},
+        {**good, "ttft_ms": 50, "latency_ms": 500, "error": {"code": 429}},
+    ]
+    path = written(tmp_path, "\n".join(map(json.dumps, rows)), "run.jsonl")
+    for columns in (None, {"arrival": "@timestamp", "prompt_tokens": "usage.prompt_tokens"}):
+        run = read_measured(path, columns) if columns else read_measured(path)
+        assert run.table.prompt_tokens.tolist() == [7, 7] and run.table.output_tokens.tolist() == [3, 3]
+        assert run.e2e_s[0] == 0.5 and sorted(run.answered.tolist()) == [False, True]

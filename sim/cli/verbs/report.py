@@ -12,6 +12,7 @@ from sim.cli.app import app
 from sim.cli.options import FromVllmArgs, Quiet, Set, changes
 from sim.cli.progress import Progress, waiting
 from sim.cli.terminal import say_written
+from sim.errors import ServecastError
 
 
 @app.command()
@@ -39,6 +40,8 @@ def report(
     from sim.report.folder import check_file
 
     replaced = check_file(out)
+    if out.suffix.lower() not in (".html", ".htm"):
+        raise ServecastError(f"--out {out}: the report is an HTML page; name a file that ends in .html")
     overrides = changes(*results, set_=set_, from_vllm_args=from_vllm_args, quiet=quiet)
     opened = []
     for source in results:

@@ -42,13 +42,13 @@ def validate(
     \b
     servecast validate my.yaml --measured bench.json --plot errors.png
     """
-    from sim.insight.traces.opened import parsed
+    from sim.insight.traces.opened import named_columns
     from sim.insight.validation import validate as replay
     from sim.insight.validation.save import save
     from sim.report.folder import check_file, check_folder
 
     replaced = {out: check_folder(out, "validate"), plot: check_file(plot)}
-    columns = parsed(column, "--column")
+    columns = named_columns(column)
     overrides = changes(scenario, set_=set_, from_vllm_args=from_vllm_args, quiet=quiet)
     with Progress(shown=not quiet and sys.stderr.isatty()) as progress:
         try:

@@ -106,6 +106,17 @@ def parsed(settings: Sequence[str], option: str = "--set") -> dict[str, Any]:
     return values
 
 
+def named_columns(said: Sequence[str], option: str = "--column") -> dict[str, str]:
+    """Names of columns by role, given as ROLE=NAME and taken as they stand. Raises ScenarioError for what is none."""
+    columns = {}
+    for text in said:
+        role, equals, name = text.partition("=")
+        if not equals or not role.strip() or not name:
+            raise ScenarioError(f"{option} {text!r}: write ROLE=NAME, such as {option} arrival=ts")
+        columns[role.strip()] = name
+    return columns
+
+
 def _yaml(text: str, where: str) -> Any:
     try:
         return yaml.safe_load(text)

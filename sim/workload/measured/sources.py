@@ -9,7 +9,7 @@ import numpy as np
 
 from sim.errors import TraceError
 from sim.workload.csvrows import CsvRows
-from sim.workload.jsonlrows import JsonlRows
+from sim.workload.jsonlrows import JsonlRows, key_names, value_at
 from sim.workload.measured.bench import bench_columns, bench_notes, is_bench
 from sim.workload.rows import open_bytes, text_errors
 from sim.workload.table import Floats
@@ -113,7 +113,7 @@ class _Csv:
 
 
 class _Objects:
-    """JSON objects, one per request."""
+    """JSON objects, one per request; "usage.prompt_tokens" is prompt_tokens of the object `usage`."""
 
     def __init__(self, path: Path, objects: list[Any], places: list[str]) -> None:
         kept = [(place, value) for place, value in zip(places, objects, strict=True) if isinstance(value, dict)]
@@ -121,7 +121,7 @@ class _Objects:
         self.places = [place for place, _ in kept]
         self.objects = [value for _, value in kept]
         self.bad = [place for place, value in zip(places, objects, strict=True) if not isinstance(value, dict)]
-        self.names: Sequence[str] = list(dict.fromkeys(name for value in self.objects for name in value))
+        self.names: Sequence[str] = list(dict.fromkeys(name for value in self.objects for name in _names(value)))
         self.notes: Sequence[str] = ()
 
     def load(self, names: Sequence[str]) -> None:
@@ -131,13 +131,18 @@ class _Objects:
         return JsonlRows(self.path).numbers(self.values(name))
 
     def values(self, name: str) -> list[Any]:
-        return [value.get(name) for value in self.objects]
+        return value_at(self.objects, name)
 
     def where(self, row: int) -> str:
         return f"{self.path}, {self.places[row]}"
 
     def misshapen(self) -> list[str]:
         return [f"{self.path}, {place}: not a JSON object" for place in self.bad]
+
+
+def _names(row: Mapping[str, Any]) -> list[str]:
+    """An object's keys, those of objects inside, too; an error counts as a whole, whatever it holds."""
+    return [*(name for name in ("error", "errors") if name in row), *key_names(row)]
 
 
 class _Bench:
