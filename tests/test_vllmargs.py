@@ -76,6 +76,8 @@ def test_the_settings_are_ones_that_a_scenario_takes() -> None:
             "docker run --rm --name vllm vllm/vllm-openai opt-13b --max-num-seqs=8",
             ["model=opt-13b", "engine.max_num_seqs=8"],
         ),
+        ("docker run --gpus all myregistry/llm:1 --max-num-seqs 128", ["engine.max_num_seqs=128"]),
+        ("docker run --gpus all --rm my/llm opt-13b --port 1", ["model=opt-13b"]),
         ("--max-num-batched-tokens 25.6k", ["engine.max_num_batched_tokens=25600"]),
         ("--dtype bfloat16 --kv-cache-dtype fp8_inc", ["engine.dtype=bfloat16", "engine.kv_cache_dtype=fp8"]),
         ("--quantization fbgemm_fp8", ["engine.quantization=fp8"]),
@@ -189,3 +191,12 @@ def test_set_goes_on_top(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     printed, told = capsys.readouterr()
     assert '"batch_size_peak": 3' in printed
     assert told == "note: these flags do not matter to timing: --port\n"
+
+
+def test_what_the_shell_goes_on_with_is_told(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from sim.cli.options import vllm_overrides
+
+    assert vllm_overrides("--max-num-seqs 128 && echo hi") == ["engine.max_num_seqs=128"]
+    assert capsys.readouterr().err == "note: left out, what the shell does with it: && echo hi\n"

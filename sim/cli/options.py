@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from sim.cli import completing
+from sim.errors import ServecastError
 
 Scenario = Annotated[
     str,
@@ -53,6 +54,14 @@ def changes(
     return overrides
 
 
+def refuse_silence(quiet: bool, format: str, *places: Path | None) -> None:
+    """Raise ServecastError where -q leaves nothing of the work: no report, and no place to write to."""
+    if quiet and format != "json" and not any(places):
+        raise ServecastError(
+            "-q prints no report, so nothing would be left: give --out or --format json, or leave out -q"
+        )
+
+
 def vllm_overrides(text: str, *, quiet: bool = False) -> list[str]:
     """The overrides that vLLM's flags come to; says on stderr which of them make no difference."""
     if not text.strip():
@@ -64,6 +73,8 @@ def vllm_overrides(text: str, *, quiet: bool = False) -> list[str]:
         print(f"note: these flags do not matter to timing: {' '.join(found.ignored)}", file=sys.stderr)
     if found.variables and not quiet:
         print(f"note: environment variables are not looked at: {' '.join(found.variables)}", file=sys.stderr)
+    if found.behind and not quiet:
+        print(f"note: left out, what the shell does with it: {' '.join(found.behind)}", file=sys.stderr)
     return found.overrides
 
 

@@ -15,22 +15,23 @@ class Settings(NamedTuple):
     """What a command line says.
 
     Overrides like "engine.max_num_seqs=128", the flags that made no difference, and the environment variables that
-    stood before it, which are not looked at.
+    stood before it and the words of the shell that stood behind, which are not looked at.
     """
 
     overrides: list[str]
     ignored: list[str]
     variables: list[str]
+    behind: list[str]
 
 
 def settings_of(text: str) -> Settings:
     """The settings in a vLLM command line: flags, with what starts the server before them or without.
 
-    `vllm serve MODEL`, `python -m vllm.entrypoints...` and `docker run ... vllm/vllm-openai` are known; `--config`
+    `vllm serve MODEL`, `python -m vllm.entrypoints...` and `docker run ... IMAGE` are known; `--config`
     files are read. Raises ScenarioError for a flag that is not known, one that is not modelled, or a value that
     cannot be.
     """
-    model, words, variables = words_of(text)
+    model, words, variables, behind = words_of(text)
     named = [f"model={model}"] if model else []
     overrides, ignored = [*named], []
     for flag, values in _flags(words):
@@ -42,7 +43,7 @@ def settings_of(text: str) -> Settings:
             ignored.append(f"--{flag}")  # what is not modelled is off
         else:
             overrides += _override(flag, values)
-    return Settings(_in_order([*overrides, *named]), ignored, variables)
+    return Settings(_in_order([*overrides, *named]), ignored, variables, behind)
 
 
 def _flags(words: Sequence[str]) -> Iterator[tuple[str, list[str]]]:

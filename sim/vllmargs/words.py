@@ -34,11 +34,12 @@ _OTHER_ENGINE = f"{PLACE}: VLLM_USE_V1=0 is another engine; set engine.preset=vl
 
 
 class Words(NamedTuple):
-    """The model before the first flag, the words from there, and the variables that stood before the command."""
+    """The model before the first flag, the words from there, the variables before, and what the shell does behind."""
 
     model: str
     flags: list[str]
     variables: list[str]
+    behind: list[str]
 
 
 def words_of(text: str) -> Words:
@@ -62,7 +63,7 @@ def words_of(text: str) -> Words:
     model, flags = "".join(rest[:first]), _with_files(rest[first:])
     if is_server and not model and not any(re.match(r"--model(=|$)", word) for word in flags):
         raise ScenarioError(f"{PLACE}: there is no model; put it right behind `vllm serve`, before the flags")
-    return Words(model, flags, [found[1] for found in set_before])
+    return Words(model, flags, [found[1] for found in set_before], words[end:])
 
 
 def _launched(words: Sequence[str]) -> tuple[int, bool]:
@@ -80,7 +81,15 @@ def _launched(words: Sequence[str]) -> tuple[int, bool]:
         for at in range(before + 2, len(words)):  # behind `docker run`
             if _IMAGE.fullmatch(words[at]) and not _takes_a_value(words[at - 1]):
                 return at + 1, False
+        return _behind_image(words, before + 2), False
     return before, False
+
+
+def _behind_image(words: Sequence[str], at: int) -> int:
+    """Behind the first word of `docker run` that is neither an option nor the value of one: the image."""
+    while at < len(words) and words[at].startswith("-"):
+        at += 1 + _takes_a_value(words[at])
+    return at + 1
 
 
 def _takes_a_value(word: str) -> bool:

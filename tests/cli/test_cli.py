@@ -49,7 +49,7 @@ def test_json_prints_json_and_nothing_else(
 
 
 def test_quiet_prints_nothing(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    assert servecast(monkeypatch, "run", "quickstart", *SMALL, "--quiet", "--no-fast-forward") == 0
+    assert servecast(monkeypatch, "run", "quickstart", *SMALL, "--quiet", "--format", "json", "--no-fast-forward") == 0
     assert capsys.readouterr() == ("", "")
 
 

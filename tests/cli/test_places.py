@@ -171,3 +171,11 @@ def test_a_folder_is_no_scenario_and_a_page_is_html(
     assert servecast(monkeypatch, "report", "quickstart", "--out", str(tmp_path / "boss.pdf")) != 0
     assert "name a file that ends in .html" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("verb", ["run", "compare", "diagnose"])
+def test_work_that_would_leave_nothing_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], verb: str
+) -> None:
+    assert servecast(monkeypatch, verb, "quickstart", "-q") == 2
+    assert "nothing would be left: give --out or --format json" in capsys.readouterr().err

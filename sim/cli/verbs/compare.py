@@ -9,7 +9,7 @@ import typer
 from sim.cli import completing
 from sim.cli.app import app
 from sim.cli.asked import keep_question
-from sim.cli.options import Format, FromVllmArgs, Jobs, Quiet, Set, changes
+from sim.cli.options import Format, FromVllmArgs, Jobs, Quiet, Set, changes, refuse_silence
 from sim.cli.progress import Progress, waiting
 from sim.cli.terminal import console, print_json, say_written
 
@@ -45,6 +45,7 @@ def compare(
     from sim.insight import compare as run_variants
     from sim.report.folder import check_folder
 
+    refuse_silence(quiet, format, out)
     replaced = check_folder(out, "compare")
     overrides = changes(*scenarios, set_=set_, from_vllm_args=from_vllm_args, quiet=quiet)
     if seeds > 1 and not quiet:
@@ -57,10 +58,10 @@ def compare(
     if out is not None:
         found.save(out)
         keep_question(out, scenarios[0] if len(scenarios) == 1 else "", overrides)
-    if quiet:
-        return
     if format == "json":
         print_json(found.summary())
+        return
+    if quiet:
         return
     from sim.insight.comparison_table import print_comparison
 

@@ -8,7 +8,7 @@ import typer
 
 from sim.cli.app import app
 from sim.cli.asked import keep_question
-from sim.cli.options import Format, FromVllmArgs, Jobs, Quiet, Scenario, Set, Slo, changes
+from sim.cli.options import Format, FromVllmArgs, Jobs, Quiet, Scenario, Set, Slo, changes, refuse_silence
 from sim.cli.progress import Progress
 from sim.cli.terminal import console, print_json, say_written
 
@@ -37,6 +37,7 @@ def diagnose(
     from sim.insight.diagnosis.page import print_diagnosis
     from sim.report.folder import check_folder
 
+    refuse_silence(quiet, format, out)
     replaced = check_folder(out, "diagnose")
     overrides = changes(scenario, set_=set_, from_vllm_args=from_vllm_args, slo=slo, quiet=quiet)
     with Progress("runs", shown=not quiet and sys.stderr.isatty()) as progress:
@@ -44,10 +45,10 @@ def diagnose(
     if out is not None:
         found.save(out)
         keep_question(out, scenario, overrides)
-    if quiet:
-        return
     if format == "json":
         print_json(found.summary())
+        return
+    if quiet:
         return
     print_diagnosis(found, console(least=110))
     if out is not None:

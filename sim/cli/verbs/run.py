@@ -9,7 +9,7 @@ import typer
 from sim.cli import completing
 from sim.cli.app import app
 from sim.cli.asked import keep_question
-from sim.cli.options import Format, FromVllmArgs, NoFastForward, Quiet, Scenario, Set, changes
+from sim.cli.options import Format, FromVllmArgs, NoFastForward, Quiet, Scenario, Set, changes, refuse_silence
 from sim.cli.progress import Progress
 from sim.cli.terminal import console, print_json, say_written
 
@@ -40,6 +40,7 @@ def run(
     from sim.report.folder import check_folder
     from sim.run import run as simulate
 
+    refuse_silence(quiet, format, out)
     replaced = check_folder(out, "run")
     seeded = [] if seed is None else [f"seed={seed}"]
     overrides = changes(scenario, set_=[*set_, *seeded], from_vllm_args=from_vllm_args, quiet=quiet)
@@ -54,10 +55,10 @@ def run(
     if out is not None:
         result.save(out)
         keep_question(out)
-    if quiet:
-        return
     if format == "json":
         print_json(result.summary)
+        return
+    if quiet:
         return
     from sim.report.terminal import print_report
 

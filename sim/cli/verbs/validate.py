@@ -9,7 +9,7 @@ import typer
 from sim.cli import completing
 from sim.cli.app import app
 from sim.cli.asked import keep_question
-from sim.cli.options import Format, FromVllmArgs, NoFastForward, Quiet, Set, changes
+from sim.cli.options import Format, FromVllmArgs, NoFastForward, Quiet, Set, changes, refuse_silence
 from sim.cli.progress import Progress
 from sim.cli.terminal import console, print_json, say_written
 from sim.errors import OptionError
@@ -47,6 +47,7 @@ def validate(
     from sim.insight.validation.save import save
     from sim.report.folder import check_file, check_folder
 
+    refuse_silence(quiet, format, out, plot)
     replaced = {out: check_folder(out, "validate"), plot: check_file(plot)}
     columns = named_columns(column)
     overrides = changes(scenario, set_=set_, from_vllm_args=from_vllm_args, quiet=quiet)
@@ -61,10 +62,10 @@ def validate(
     save(found, out, plot)
     if out is not None:
         keep_question(out)
-    if quiet:
-        return
     if format == "json":
         print_json(found.summary)
+        return
+    if quiet:
         return
     from sim.report.validation import validation_report
 

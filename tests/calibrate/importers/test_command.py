@@ -19,7 +19,7 @@ def test_it_makes_a_profile_and_says_what_it_holds(
     for words in ("AIConfigurator, GPU h100_sxm, vllm 0.14.0", "attention_decode", "batch 4 to 4", "is a profile"):
         assert words in printed
     assert (out / "device.yaml").is_file()
-    assert servecast(monkeypatch, "run", "quickstart", "--quiet", "--set", f"cluster.gpu={out}",
+    assert servecast(monkeypatch, "run", "quickstart", "--quiet", "--format", "json", "--set", f"cluster.gpu={out}",
                      "--set", "workload.trace.csv.limit=5") == 0  # fmt: skip
 
 
