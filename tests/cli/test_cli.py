@@ -48,8 +48,11 @@ def test_json_prints_json_and_nothing_else(
     assert printed == (tmp_path / "o" / "summary.json").read_text()
 
 
-def test_quiet_prints_nothing(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    assert servecast(monkeypatch, "run", "quickstart", *SMALL, "--quiet", "--format", "json", "--no-fast-forward") == 0
+def test_quiet_prints_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ("--quiet", "--no-fast-forward", "--out", str(tmp_path / "o"))
+    assert servecast(monkeypatch, "run", "quickstart", *SMALL, *arguments) == 0
     assert capsys.readouterr() == ("", "")
 
 
