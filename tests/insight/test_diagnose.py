@@ -13,6 +13,7 @@ from sim.errors import ScenarioError
 from sim.insight.diagnosis import diagnose
 from sim.insight.diagnosis.change import ENGINE, KV_MEMORY, SINGLE_NODE, Change, apply
 from sim.insight.diagnosis.evidence import waiting_by_cause
+from sim.insight.diagnosis.fixes import fixes
 from sim.resolve import resolve_cluster
 from tests.commands import servecast
 from tests.insight.bottlenecks import CASES
@@ -100,6 +101,24 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     assert sim.run(out / "fixed.yaml").summary["slo_attainment"]["all"] >= 0.99
     assert servecast(monkeypatch, "diagnose", str(tmp_path / "mine.yaml"), "--format", "json", "--jobs", "1") == 0
     assert json.loads(capsys.readouterr().out) == told
+
+
+def test_a_price_that_is_given_is_that_of_the_gpus_that_are_there() -> None:
+    case: dict[str, Any] = CASES[SINGLE_NODE]
+    case = case | {"cluster": {**case["cluster"], "gpu_price_per_hour": 0.01}}
+    cluster = resolve_cluster(sim.load(case))
+    gpus = [fix for fix in fixes(SINGLE_NODE, cluster) if "gpu" in fix.keys.get("cluster", {})]
+    assert gpus
+    for fix in gpus:
+        changed = resolve_cluster(apply(cluster.scenario, [fix])).pools[""]
+        assert changed.price_usd_per_gpu_hour == changed.profile.price_usd_per_hour != 0.01
+
+
+def test_nothing_to_mend_leaves_no_mended_scenario(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "fixed.yaml").write_text("of before")
+    diagnose(CASES["none"], jobs=1).save(tmp_path / "out")
+    assert not (tmp_path / "out" / "fixed.yaml").exists()
 
 
 def test_pools_are_mended_where_they_stand_and_tenants_targets_count() -> None:

@@ -12,6 +12,7 @@ import pytest
 from matplotlib.figure import Figure
 from rich.console import Console
 
+import sim
 from sim.errors import ServecastError
 from sim.metrics import Slo, requests_frame, steps_frame, summarize, timeline
 from sim.record import pauses_table
@@ -221,3 +222,11 @@ def test_a_run_says_whether_its_targets_are_met() -> None:
     assert told({"ttft": 0.985, "tpot": 1.0, "all": 0.985}) == f"{missed}: TTFT p99 505 ms, not 500 ms"
     assert told({"ttft": 0.985, "tpot": 1.0, "all": 0.985}, count=100) == f"{missed}: TTFT is met by 98.5%"
     assert told({"ttft": 0.992, "tpot": 0.993, "all": 0.985}) == f"{missed}, though enough meet each"
+
+
+def test_who_is_turned_away_misses_the_targets_and_no_percentile_is_blamed() -> None:
+    """A tenth of the prompts are too long; all others are answered at once."""
+    summary = sim.run("quickstart", overrides=["engine.max_model_len=2000", "workload.trace.csv.speedup=1"]).summary
+    rejected = summary["requests"]["rejected"]
+    assert rejected > 0 and verdict(summary) is not None
+    assert str(verdict(summary)[1]).endswith(f"and not 99%: {rejected} requests rejected")

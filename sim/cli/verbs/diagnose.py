@@ -53,4 +53,5 @@ def diagnose(
     print_diagnosis(found, console(least=110))
     if out is not None:
         print()
-        say_written(out, replaced, f": start with {out / 'diagnosis.png'}; fixed.yaml has the lines in it")
+        lines = "; fixed.yaml has the lines in it" if found.together else ""
+        say_written(out, replaced, f": start with {out / 'diagnosis.png'}{lines}")

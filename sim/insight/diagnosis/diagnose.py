@@ -134,13 +134,16 @@ class Diagnosis:
         return figure
 
     def save(self, folder: str | Path) -> Path:
-        """Write diagnosis.json, diagnosis.png and fixed.yaml (the scenario with the best fixes): all, or none."""
+        """Write diagnosis.json, diagnosis.png and, if anything helps, fixed.yaml with it in: all files, or none."""
         from sim.report.folder import whole
         from sim.report.save import save_png, summary_json
 
         with whole(Path(folder), "diagnose") as draft:
             (draft / "diagnosis.json").write_text(summary_json(self.summary()), encoding="utf-8")
-            (draft / "fixed.yaml").write_text(self.fixed.to_yaml(Path(folder)), encoding="utf-8")
+            if self.together:
+                (draft / "fixed.yaml").write_text(self.fixed.to_yaml(Path(folder)), encoding="utf-8")
+            else:
+                (Path(folder) / "fixed.yaml").unlink(missing_ok=True)  # of a diagnosis before
             save_png(self.plot(), draft / "diagnosis.png")
         return Path(folder)
 

@@ -52,7 +52,7 @@ def _idle(cluster: Cluster) -> Made:
         price = setup.price_usd_per_gpu_hour
         for gpu in _gpus():
             if price is not None and gpu.price_usd_per_hour is not None and gpu.price_usd_per_hour < price:
-                yield f"GPU {gpu.name}{_in(name)}", _placed(name, gpu=gpu.name)
+                yield f"GPU {gpu.name}{_in(name)}", _placed(name, **_kind(setup, gpu))
 
 
 def _kv_memory(cluster: Cluster) -> Made:
@@ -72,7 +72,7 @@ def _kv_memory(cluster: Cluster) -> Made:
         yield from _split(name, setup)
         for gpu in _gpus():
             if gpu.memory_bytes > setup.profile.memory_bytes:
-                yield f"GPU {gpu.name}{_in(name)}", _placed(name, gpu=gpu.name)
+                yield f"GPU {gpu.name}{_in(name)}", _placed(name, **_kind(setup, gpu))
 
 
 def _latency(cluster: Cluster) -> Made:
@@ -107,7 +107,7 @@ def _single_node(cluster: Cluster) -> Made:
         yield from _split(name, setup)
         for gpu in _gpus():
             if gpu.memory_bandwidth_bytes_per_s > setup.profile.memory_bandwidth_bytes_per_s:
-                yield f"GPU {gpu.name}{_in(name)}", _placed(name, gpu=gpu.name)
+                yield f"GPU {gpu.name}{_in(name)}", _placed(name, **_kind(setup, gpu))
 
 
 def _engine(cluster: Cluster) -> Made:
@@ -140,6 +140,12 @@ def _in(pool: str) -> str:
 
 def _placed(pool: str, **keys: Any) -> dict[str, Any]:
     return {"cluster": {"pools": {pool: keys}} if pool else keys}
+
+
+def _kind(setup: Setup, gpu: hardware.Profile) -> dict[str, Any]:
+    """Another kind of GPU, at its own price: one that the scenario gives is that of its own kind."""
+    given = setup.scenario.cluster.gpu_price_per_hour
+    return {"gpu": gpu.name} if given is None else {"gpu": gpu.name, "gpu_price_per_hour": None}
 
 
 def _gpus() -> list[hardware.Profile]:
