@@ -128,7 +128,7 @@ def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path, content: str) -> N
 
 def test_unreadable_files_are_refused(tmp_path: Path) -> None:
     assert "no such file" in complaint(tmp_path / "none.yaml")
-    assert "cannot be read" in complaint(tmp_path)
+    assert "is a folder" in complaint(tmp_path)
     (tmp_path / "latin.yaml").write_bytes(b"name: caf\xe9\n")
     assert "cannot be read" in complaint(tmp_path / "latin.yaml")
     with pytest.raises(ScenarioError, match=r"did you mean 'quickstart'\?"):
