@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -71,12 +71,13 @@ def keeps_runs(folder: Path) -> bool:
 
 
 @contextmanager
-def whole(folder: Path, verb: str) -> Iterator[Path]:
+def whole(folder: Path, verb: str, sometimes: Sequence[str] = ()) -> Iterator[Path]:
     """An empty folder to write the verb's results into, whose files move to `folder` when all are complete.
 
     It is a hidden neighbour, so that a full disk or Ctrl-C leaves no half-written file. The verb's earlier results in
-    `folder` are replaced; its mark goes first and comes last, so that no mixture of old and new passes for a result;
-    files that are no results stay. Raises ServecastError when the folder cannot be written, or is another verb's.
+    `folder` are replaced, those that it writes only `sometimes` too; its mark goes first and comes last, so that no
+    mixture of old and new passes for a result; files that are no results stay. Raises ServecastError when the folder
+    cannot be written, or is another verb's.
     """
     folder = folder.absolute()
     if folder.exists() and not folder.is_dir():
@@ -88,7 +89,7 @@ def whole(folder: Path, verb: str) -> Iterator[Path]:
         draft.mkdir(parents=True)
         yield draft
         if folder.exists():
-            for name in (mark, COMMAND, SCENARIO):
+            for name in (mark, COMMAND, SCENARIO, *sometimes):
                 (folder / name).unlink(missing_ok=True)
             for path in sorted(draft.iterdir(), key=lambda path: (path.name == mark, path.name)):
                 os.replace(path, folder / path.name)

@@ -126,24 +126,19 @@ class Diagnosis:
     def plot(self, path: str | Path | None = None) -> Figure:
         """The picture: from today's goodput to the bound, and what the fixes reach; with `path` also written as PNG."""
         from sim.insight.diagnosis.picture import picture
-        from sim.report.save import save_png
+        from sim.report.save import drawn
 
-        figure = picture(self)
-        if path is not None:
-            save_png(figure, path)
-        return figure
+        return drawn(picture(self), path)
 
     def save(self, folder: str | Path) -> Path:
         """Write diagnosis.json, diagnosis.png and, if anything helps, fixed.yaml with it in: all files, or none."""
         from sim.report.folder import whole
         from sim.report.save import save_png, summary_json
 
-        with whole(Path(folder), "diagnose") as draft:
+        with whole(Path(folder), "diagnose", sometimes=["fixed.yaml"]) as draft:
             (draft / "diagnosis.json").write_text(summary_json(self.summary()), encoding="utf-8")
             if self.together:
                 (draft / "fixed.yaml").write_text(self.fixed.to_yaml(Path(folder)), encoding="utf-8")
-            else:
-                (Path(folder) / "fixed.yaml").unlink(missing_ok=True)  # of a diagnosis before
             save_png(self.plot(), draft / "diagnosis.png")
         return Path(folder)
 
