@@ -19,7 +19,7 @@ def token_gaps(requests: pd.DataFrame, steps: pd.DataFrame, pauses: pd.DataFrame
     a row of the table are taken as equally long. Where that does not come to its number of tokens, as with drafts, it
     is given equal gaps. Of a finished request they sum to last - first token.
     """
-    ends = {one: (step_ends(rows), _each_step(rows, "decodes") > 0) for one, rows in steps.groupby("replica")}
+    ends = {one: (step_ends(rows), each_step(rows, "decodes") > 0) for one, rows in steps.groupby("replica")}
     paused = {one: rows[["start_s", "end_s"]].to_numpy() for one, rows in pauses.groupby("request")}
     begin = requests["first_token_s"]
     if "decode_scheduled_s" in requests:
@@ -64,7 +64,7 @@ def _missing(ends: Floats, gives: NDArray[np.bool_], pauses: NDArray[Any]) -> ND
     return gives
 
 
-def _each_step(rows: pd.DataFrame, column: str) -> NDArray[Any]:
+def each_step(rows: pd.DataFrame, column: str) -> NDArray[Any]:
     """A column's value for each step of one replica, in the order of `step_ends`."""
     rows = rows.sort_values("end_s", kind="stable")
     return np.repeat(rows[column].to_numpy(), rows["steps"].to_numpy())

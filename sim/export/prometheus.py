@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import yaml
-from numpy.typing import NDArray
 
-from sim.export.gaps import step_ends, token_gaps
+from sim.export.gaps import each_step, step_ends, token_gaps
 from sim.export.saved import SavedRun, began_on
 from sim.metrics.context import Floats
 
@@ -233,13 +232,7 @@ def _generated(requests: pd.DataFrame, steps: pd.DataFrame) -> Events:
     total = int(requests["generated_tokens"].sum())
     if int((steps["sampled"] * steps["steps"]).sum()) != total:
         return _events(requests["finish_s"].fillna(math.inf), requests["generated_tokens"])
-    each = np.repeat(steps.sort_values("end_s", kind="stable")["sampled"].to_numpy(), _counts(steps))
-    return _events(step_ends(steps), each)
-
-
-def _counts(steps: pd.DataFrame) -> NDArray[Any]:
-    counts: NDArray[Any] = steps.sort_values("end_s", kind="stable")["steps"].to_numpy()
-    return counts
+    return _events(step_ends(steps), each_step(steps, "sampled"))
 
 
 def _between_tokens(requests: pd.DataFrame, steps: pd.DataFrame, pauses: pd.DataFrame) -> Events:

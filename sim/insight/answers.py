@@ -41,8 +41,9 @@ class Sizes(list["Size"]):
     def plot(self, path: str | Path | None = None) -> Figure:
         """What is enough, in GPUs and US dollars an hour, as bars; with `path` also written there as PNG."""
         from sim.insight.answer_pictures import sizes_picture
+        from sim.report.save import drawn
 
-        return _drawn(sizes_picture(self, self.name), path)
+        return drawn(sizes_picture(self, self.name), path)
 
 
 class Capacities(list["Capacity"]):
@@ -69,19 +70,12 @@ class Capacities(list["Capacity"]):
     def plot(self, path: str | Path | None = None) -> Figure:
         """The highest rates, whole, per GPU and per dollar, as bars; with `path` also written there as PNG."""
         from sim.insight.answer_pictures import capacities_picture
+        from sim.report.save import drawn
 
-        return _drawn(capacities_picture(self, self.name), path)
+        return drawn(capacities_picture(self, self.name), path)
 
 
 def _card(name: str, columns: Sequence[str], rows: Sequence[Sequence[str]], notes: Iterable[str]) -> str:
     told = markup.bullets(f"note: {note}" for note in notes)
     cells: list[list[markup.Cell]] = [[*figures, (why, "word")] for *figures, why in rows]
     return markup.card(f"<p><b>{escape(name)}</b></p>", markup.table(columns, cells), told)
-
-
-def _drawn(figure: Figure, path: str | Path | None) -> Figure:
-    from sim.report.save import save_png
-
-    if path is not None:
-        save_png(figure, path)
-    return figure

@@ -1,6 +1,6 @@
 """Capacities on the terminal and as JSON."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -10,10 +10,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sim.insight.comparison import metrics_of
+from sim.insight.answer_file import save_answers
 from sim.insight.search import Capacity
 from sim.metrics.numbers import json_ready
-from sim.report.folder import whole
 from sim.report.save import summary_json
 from sim.report.words import number
 
@@ -67,20 +66,8 @@ def save_capacities(
     found: Sequence[Capacity], folder: Path, *, name: str, attainment: float, limits: Sequence[str]
 ) -> None:
     """Write capacity.json into `folder`, whole or not at all: what `capacity` found of the scenario `name`."""
-    capacities = [{**_plain(one), **saved_summary(one.summary)} for one in found]
-    made_with: Mapping[str, Any] = next((one.summary["made_with"] for one in found if one.summary), {})
-    told = {"name": name, "attainment": attainment, "limits": list(limits), "capacities": capacities}
-    with whole(folder, "capacity") as draft:
-        text = summary_json(json_ready(told | {"made_with": made_with}))
-        (draft / "capacity.json").write_text(text, encoding="utf-8")
-
-
-def saved_summary(summary: Mapping[str, Any]) -> dict[str, Any]:
-    """What a saved answer keeps of the run behind it."""
-    if not summary:
-        return {"metrics": {}, "gpu_time": {}, "slo": None, "validity": None}
-    kept = {"slo": summary["slo"], "validity": summary["validity"]}
-    return {"metrics": metrics_of(summary), "gpu_time": summary["gpu_time"]["fraction"], **kept}
+    answers = [(_plain(one), one.summary) for one in found]
+    save_answers(folder, "capacity", "capacities", answers, name=name, attainment=attainment, limits=limits)
 
 
 def _figures(one: Capacity) -> tuple[float, float, float]:

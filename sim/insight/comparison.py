@@ -155,12 +155,9 @@ class Comparison:
     def plot(self, path: str | Path | None = None) -> Figure:
         """The picture: one row per variant; with `path` also written there as PNG."""
         from sim.insight.comparison_picture import picture
-        from sim.report.save import save_png
+        from sim.report.save import drawn
 
-        figure = picture(self)
-        if path is not None:
-            save_png(figure, path)
-        return figure
+        return drawn(picture(self), path)
 
     def plot_metric(self, metric: str = "request_goodput", ax: Axes | None = None) -> Axes:
         """One metric of every variant (a column of `table`); with several seeds, from the lowest to the highest.

@@ -52,6 +52,12 @@ def parse_limits(texts: str | Iterable[str]) -> list[Limit]:
     return [parse_limit(text) for text in ([texts] if isinstance(texts, str) else texts)]
 
 
+def what_must_hold(attainment: float, limits: Iterable[str]) -> str:
+    """The limits in words, as `broken_limit` applies them."""
+    asked = [f"slo_attainment >= {attainment:g}", *limits]
+    return f"what must hold: {', '.join(asked)}, and the queue must not grow without end"
+
+
 def check_limited(scenario: Scenario, limits: Sequence[Limit], attainment: float) -> None:
     """Raise ScenarioError unless there is something to meet."""
     if not limits and not scenario.has_targets:

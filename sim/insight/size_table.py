@@ -1,6 +1,6 @@
 """Sizes on the terminal and as JSON."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,11 +10,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from sim.insight.answer_file import save_answers
 from sim.insight.belief import doubts
-from sim.insight.capacity_table import saved_summary
 from sim.insight.sizing import Size
 from sim.metrics.numbers import json_ready
-from sim.report.folder import whole
 from sim.report.save import summary_json
 from sim.report.words import count, milliseconds, number, percent
 
@@ -51,12 +50,8 @@ def sizes_json(found: Sequence[Size]) -> str:
 
 def save_sizes(found: Sequence[Size], folder: Path, *, name: str, attainment: float, limits: Sequence[str]) -> None:
     """Write size.json into `folder`, whole or not at all: what `size` found of the scenario `name`."""
-    sizes = [{**_plain(one), **saved_summary(one.summary)} for one in found]
-    made_with: Mapping[str, Any] = next((one.summary["made_with"] for one in found if one.summary), {})
-    told = {"name": name, "attainment": attainment, "limits": list(limits), "sizes": sizes}
-    with whole(folder, "size") as draft:
-        text = summary_json(json_ready(told | {"made_with": made_with}))
-        (draft / "size.json").write_text(text, encoding="utf-8")
+    answers = [(_plain(one), one.summary) for one in found]
+    save_answers(folder, "size", "sizes", answers, name=name, attainment=attainment, limits=limits)
 
 
 def _plain(one: Size) -> dict[str, Any]:

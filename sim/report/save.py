@@ -53,6 +53,13 @@ def save_png(figure: Figure, path: str | Path) -> None:
     figure.savefig(path, format="png", dpi=figure.dpi, metadata={"Software": None})
 
 
+def drawn(figure: Figure, path: str | Path | None) -> Figure:
+    """The figure; with a path it is also written there as PNG."""
+    if path is not None:
+        save_png(figure, path)
+    return figure
+
+
 def _write_all(
     draft: Path,
     summary: dict[str, Any],

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from sim.report.words import count, known, percent, tick
+from sim.report.words import known, percent, tick, unfinished
 
 ASKED = 0.99
 """Share of the requests that must meet all targets, as `size` and `capacity` ask unless told otherwise."""
@@ -19,23 +19,18 @@ def verdict(summary: Mapping[str, Any]) -> tuple[bool, str] | None:
     if share >= ASKED:
         return True, f"met by {percent(share)} of the requests"
     missed = [_missed(summary, name, met[name]) for name in _LABELS if met.get(name) is not None and met[name] < ASKED]
-    missed = [*filter(None, missed), *_lost(summary)]
+    lost = unfinished(summary.get("requests") or {})
+    missed = [*filter(None, missed), *(f"{many} requests {how}" for many, how in lost)]
     why = f": {', '.join(missed)}" if missed else ", though enough meet each"
     return False, f"missed, {percent(share)} of the requests meet all of them and not {ASKED:.0%}{why}"
-
-
-def _lost(summary: Mapping[str, Any]) -> list[str]:
-    """Requests that did not finish, and so meet no target, by what became of them."""
-    counts = summary.get("requests") or {}
-    others = ("rejected", "refused", "cancelled", "timed_out", "failed")
-    return [f"{count(counts[name])} requests {name.replace('_', ' ')}" for name in others if counts.get(name)]
 
 
 def _missed(summary: Mapping[str, Any], name: str, share: float) -> str:
     """A target that too few of those that finished meet, and what its p99 is instead; "" if that is within it."""
     target, tail = (summary["slo"] or {}).get(f"{name}_ms"), known(summary, f"p99_{name}_ms")
-    if target is not None and (summary[f"p99_{name}_ms"] or target + 1) <= target:
+    p99_ms = summary[f"p99_{name}_ms"]
+    if target is not None and p99_ms is not None and p99_ms <= target:
         return ""
-    if target is not None and summary[f"p99_{name}_ms"] is not None and tail[0].isdigit():
+    if target is not None and p99_ms is not None and tail[0].isdigit():
         return f"{_LABELS[name]} p99 {tail}, not {tick(target / 1e3, seconds=True)}"
     return f"{_LABELS[name]} is met by {percent(share)}"

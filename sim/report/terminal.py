@@ -11,7 +11,18 @@ from rich.text import Text
 
 from sim.report.colours import GPU_TIME
 from sim.report.targets import verdict
-from sim.report.words import count, duration, known, milliseconds, money, nothing_measured, number, percent, tick
+from sim.report.words import (
+    count,
+    duration,
+    known,
+    milliseconds,
+    money,
+    nothing_measured,
+    number,
+    percent,
+    tick,
+    unfinished,
+)  # fmt: skip
 
 Summary = dict[str, Any]
 _LATENCIES = {"TTFT": "ttft", "TPOT": "tpot", "ITL": "itl", "E2E": "e2el", "queue wait": "queue_wait"}
@@ -156,8 +167,7 @@ def traffic(summary: Summary) -> Iterable[tuple[str, str]]:
     """What was asked and what was answered: names and figures."""
     counts = summary["requests"]
     ended = [f"{count(counts['finished'])} finished"]
-    others = ("rejected", "refused", "cancelled", "timed_out", "failed", "unfinished")
-    ended += [f"{count(counts[name])} {name.replace('_', ' ')}" for name in others if counts.get(name)]
+    ended += [f"{many} {how}" for many, how in unfinished(counts)]
     yield "requests", ", ".join(ended)
     if kept_out := summary.get("admission"):
         by_rule = ", ".join(f"{count(times)} by {name}" for name, times in kept_out["by_rule"].items() if times)

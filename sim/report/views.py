@@ -37,12 +37,9 @@ class RunViews:
     def plot(self, path: str | Path | None = None) -> Figure:
         """The overview picture; with `path` also written there as PNG."""
         from sim.report.overview import overview
-        from sim.report.save import save_png
+        from sim.report.save import drawn
 
-        figure = overview(self.summary, self.requests, self.timeline)
-        if path is not None:
-            save_png(figure, path)
-        return figure
+        return drawn(overview(self.summary, self.requests, self.timeline), path)
 
     def plot_latency(self, name: str = "ttft", ax: Axes | None = None, label: str | None = None) -> Axes:
         """The share of requests at or under each TTFT, TPOT or E2E (`ttft`, `tpot`, `e2el`), with the SLO.

@@ -63,6 +63,12 @@ def known(summary: Mapping[str, Any], name: str) -> str:
     return "too few" if statistic in summary["validity"]["too_few_for"] else milliseconds(summary[name])
 
 
+def unfinished(counts: Mapping[str, int]) -> list[tuple[str, str]]:
+    """Of the requests' counts by status those that did not finish, where there are any: how many, and what they are."""
+    names = ("rejected", "refused", "cancelled", "timed_out", "failed", "unfinished")
+    return [(count(counts[name]), name.replace("_", " ")) for name in names if counts.get(name)]
+
+
 def percent(share: float | None) -> str:
     """0.1234 -> "12.3%"; tiny but not zero -> "<0.1%"."""
     if share is None or not math.isfinite(share):

@@ -53,9 +53,8 @@ def capacity(
         )  # fmt: skip
     if out is not None:
         from sim.insight.capacity_table import save_capacities
-        from sim.scenario import load
 
-        save_capacities(found, out, name=load(scenario, overrides).name, attainment=attainment, limits=limit)
+        save_capacities(found, out, name=found.name, attainment=attainment, limits=limit)
         keep_question(out, scenario, overrides)
     if format == "json":
         from sim.insight.capacity_table import capacities_json

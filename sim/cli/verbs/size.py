@@ -68,9 +68,8 @@ def size(
         )  # fmt: skip
     if out is not None:
         from sim.insight.size_table import save_sizes
-        from sim.scenario import load
 
-        save_sizes(found, out, name=load(scenario, overrides).name, attainment=attainment, limits=limit)
+        save_sizes(found, out, name=found.name, attainment=attainment, limits=limit)
         keep_question(out, scenario, overrides)
     if format == "json":
         from sim.insight.size_table import sizes_json

@@ -14,6 +14,8 @@ from sim.report.words import number
 Trace = dict[str, Any]
 LIGHT_TO_DARK = [[0, "#f0f4f8"], [0.5, "#56b4e9"], [1, "#0b3c5d"]]
 """Colours of low to high."""
+TOP_DOWN = {"type": "category", "autorange": "reversed"}
+"""An axis of names, the first on top."""
 PERCENT = ".3~p"
 """How an axis tells shares: 1.5%."""
 SERIES = (BLUE, ORANGE, GREEN, PURPLE, AMBER, SKY, PINK)

@@ -10,7 +10,7 @@ from sim.export.page.section import Section, grid
 from sim.export.saved import SavedRun
 from sim.insight.cards import Metrics, metrics_table, worst_belief
 from sim.insight.comparison import METRICS, metrics_of
-from sim.insight.comparison_table import written
+from sim.insight.comparison_table import SMALL, written
 from sim.report import markup
 from sim.report.colours import BLUE, GREEN, ORANGE, PURPLE, SKY
 
@@ -23,11 +23,8 @@ _BARS = {
     "p99_e2el_ms": ORANGE,
     "usd_per_million_output_tokens": PURPLE,
 }
-_DOWN = {"type": "category", "autorange": "reversed"}
 _JUDGED_BY = ("request_goodput", "output_throughput", "p99_ttft_ms")
 """What the headline is about: the first of these that tells the variants apart."""
-_APART = 1.01
-"""By how much figures differ that are worth a word."""
 _MOST_LINES = 12
 
 Targets = Mapping[str, Mapping[str, float | None] | None]
@@ -61,13 +58,13 @@ def best_of(metrics: Mapping[str, Metrics], ties: Collection[tuple[str, str]] = 
     """Which variant is the best, in a sentence."""
     for name in _JUDGED_BY:
         known = {variant: values[name] for variant, values in metrics.items() if isfinite(values[name])}
-        if known and max(known.values()) > _APART * min(known.values()):
+        if known and max(known.values()) > (1 + SMALL) * min(known.values()):
             break
     else:
         return f"{len(metrics)} variants, and no metric tells them apart by 1%."
     label, first = METRICS[name].label, next(iter(known))
     best = (max if METRICS[name].more_is_better else min)(known, key=known.__getitem__)
-    if best == first or (known[first] and 1 / _APART < known[best] / known[first] < _APART):
+    if best == first or (known[first] and 1 / (1 + SMALL) < known[best] / known[first] < 1 + SMALL):
         others = {variant: value for variant, value in known.items() if variant != first}
         near = (max if METRICS[name].more_is_better else min)(others, key=others.__getitem__)
         return (
@@ -101,11 +98,11 @@ def bar_charts(metrics: Mapping[str, Metrics], shares: Mapping[str, Mapping[str,
         texts = [written(name, value) for value in values]
         wide = {"range": [0, 1.25 * max(known) or 1.0], "showticklabels": False}
         made = charts.bars(names, charts.numbers(values), texts, colour)
-        figures.append(charts.figure(METRICS[name].label, [made], xaxis=wide, yaxis=_DOWN))
+        figures.append(charts.figure(METRICS[name].label, [made], xaxis=wide, yaxis=charts.TOP_DOWN))
     height = 110 + 32 * len(metrics)
     shown = {"tickformat": charts.PERCENT, "range": [0, 1]}
     told = {charts.plain(name): share for name, share in shares.items()}
-    split = charts.figure("GPU time", charts.gpu_time(told), barmode="stack", xaxis=shown, yaxis=_DOWN)
+    split = charts.figure("GPU time", charts.gpu_time(told), barmode="stack", xaxis=shown, yaxis=charts.TOP_DOWN)
     return [
         charts.chart("Figures", *figures, height=height),
         charts.chart("Where GPU time went", split, height=height + 40),

@@ -92,12 +92,9 @@ class Sweep:
     def plot(self, path: str | Path | None = None) -> Figure:
         """All points over two objectives, the third as colour; with `path` also written there as PNG."""
         from sim.insight.sweeps.picture import picture
-        from sim.report.save import save_png
+        from sim.report.save import drawn
 
-        figure = picture(self)
-        if path is not None:
-            save_png(figure, path)
-        return figure
+        return drawn(picture(self), path)
 
     def summary(self) -> dict[str, Any]:
         """What the table does not say, JSON-ready: objectives, notes, and whether the best points can be believed."""

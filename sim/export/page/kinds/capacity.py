@@ -10,7 +10,7 @@ from sim.export.saved import called, read_json
 from sim.insight.cards import worst_belief
 from sim.insight.comparison import METRICS
 from sim.insight.comparison_table import written
-from sim.insight.limits import parse_limit
+from sim.insight.limits import parse_limit, what_must_hold
 from sim.report import markup
 from sim.report.colours import BLUE, FAINT, GREEN, PURPLE
 from sim.report.folder import MARKS
@@ -19,7 +19,6 @@ from sim.report.words import number
 VERB = "capacity"
 NOUN = "capacity"
 _AT_IT = ("slo_attainment", "p99_ttft_ms", "p99_tpot_ms", "output_throughput", "batch_size_mean", "kv_occupancy_mean")
-_DOWN = {"type": "category", "autorange": "reversed"}
 
 
 def read(folder: Path) -> tuple[str, Mapping[str, Any]]:
@@ -38,8 +37,7 @@ def section(told: Mapping[str, Any], key: str) -> Section:
         f"<h3>To know</h3>{markup.bullets(notes)}" if notes else "",
     ]
     validity = worst_belief({one["variant"]: one for one in found})
-    asked = [f"slo_attainment >= {told['attainment']:g}", *told["limits"]]
-    setting = f"{found[0]['gpus']} GPUs; what must hold: {', '.join(asked)}, and the queue must not grow without end"
+    setting = f"{found[0]['gpus']} GPUs; {what_must_hold(told['attainment'], told['limits'])}"
     return Section(_headline(found), "".join(parts), validity, told["made_with"], setting=setting)
 
 
@@ -87,7 +85,7 @@ def _bars(found: Sequence[Mapping[str, Any]]) -> Sequence[str]:
             wide = {"range": [0, 1.25 * max(values)], "showticklabels": False}
             texts = [number(value) for value in values]
             made = charts.bars(names, charts.numbers(values), texts, colour)
-            figures.append(charts.figure(label, [made], xaxis=wide, yaxis=_DOWN))
+            figures.append(charts.figure(label, [made], xaxis=wide, yaxis=charts.TOP_DOWN))
     return [charts.chart("The highest rate", *figures, height=110 + 32 * len(found))]
 
 

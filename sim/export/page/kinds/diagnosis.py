@@ -13,9 +13,6 @@ from sim.report.colours import BLUE, FAINT, GREEN, ORANGE, SKY
 from sim.report.folder import MARKS
 from sim.report.words import number
 
-_DOWN = {"type": "category", "autorange": "reversed"}
-
-
 VERB = "diagnose"
 NOUN = "diagnosis"
 
@@ -55,7 +52,7 @@ def _waterfall(told: Mapping[str, Any]) -> str:
     }  # fmt: skip
     offered = charts.line([told["offered_per_s"]] * 2, [names[0], names[-1]], "all that is offered", FAINT, dash="dot")
     made = charts.figure(
-        "goodput", [trace, offered], "goodput [requests/s]", yaxis=_DOWN, xaxis={"rangemode": "tozero"}
+        "goodput", [trace, offered], "goodput [requests/s]", yaxis=charts.TOP_DOWN, xaxis={"rangemode": "tozero"}
     )
     return charts.chart("Bottlenecks taken away, one after another", made, height=130 + 30 * len(names))
 
@@ -69,5 +66,5 @@ def _reached(told: Mapping[str, Any]) -> str:
     trace = charts.bars(list(names), charts.numbers(values), [number(value) for value in values], "")
     trace["marker"] = {"color": list(colours)}
     wide = {"range": [0, 1.2 * max(*values, told["offered_per_s"])]}
-    made = charts.figure("goodput", [trace], "goodput [requests/s]", yaxis=_DOWN, xaxis=wide)
+    made = charts.figure("goodput", [trace], "goodput [requests/s]", yaxis=charts.TOP_DOWN, xaxis=wide)
     return charts.chart("What would help", made, height=130 + 30 * len(names))

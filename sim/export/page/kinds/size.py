@@ -9,6 +9,7 @@ from sim.export.page.section import Section, grid
 from sim.export.saved import called, read_json
 from sim.insight.cards import worst_belief
 from sim.insight.comparison_table import written
+from sim.insight.limits import what_must_hold
 from sim.insight.size_table import COLUMNS
 from sim.report import markup
 from sim.report.colours import BLUE, PURPLE
@@ -17,7 +18,6 @@ from sim.report.words import count, money, percent
 
 VERB = "size"
 NOUN = "size"
-_DOWN = {"type": "category", "autorange": "reversed"}
 
 
 def read(folder: Path) -> tuple[str, Mapping[str, Any]]:
@@ -31,8 +31,7 @@ def section(told: Mapping[str, Any], key: str) -> Section:
     found: Sequence[Mapping[str, Any]] = told["sizes"]
     enough = [one for one in found if one["replicas"]]
     validity = worst_belief({_kind(one): one for one in found})
-    asked = [f"slo_attainment >= {told['attainment']:g}", *told["limits"]]
-    setting = f"what must hold: {', '.join(asked)}, and the queue must not grow without end"
+    setting = what_must_hold(told["attainment"], told["limits"])
     body = _table(found) + grid(_charts(enough))
     return Section(_headline(enough), body, validity, told["made_with"], setting=setting)
 
@@ -83,14 +82,14 @@ def _charts(enough: Sequence[Mapping[str, Any]]) -> Sequence[str]:
         prices = [one["usd_per_hour"] for one in enough]
         wide = {"range": [0, 1.25 * max(prices)], "showticklabels": False}
         made = charts.bars(names, charts.numbers(prices), [money(usd) for usd in prices], PURPLE)
-        figures.append(charts.figure("$ an hour", [made], xaxis=wide, yaxis=_DOWN))
+        figures.append(charts.figure("$ an hour", [made], xaxis=wide, yaxis=charts.TOP_DOWN))
     gpus = [one["gpus"] for one in enough]
     wide = {"range": [0, 1.25 * max(gpus)], "showticklabels": False}
     made = charts.bars(names, gpus, [count(one) for one in gpus], BLUE)
-    figures.append(charts.figure("GPUs", [made], xaxis=wide, yaxis=_DOWN))
+    figures.append(charts.figure("GPUs", [made], xaxis=wide, yaxis=charts.TOP_DOWN))
     shown = {"tickformat": charts.PERCENT, "range": [0, 1]}
     split = charts.gpu_time({name: one["gpu_time"] for name, one in zip(names, enough, strict=True)})
-    time = charts.figure("GPU time", split, barmode="stack", xaxis=shown, yaxis=_DOWN)
+    time = charts.figure("GPU time", split, barmode="stack", xaxis=shown, yaxis=charts.TOP_DOWN)
     height = 110 + 32 * len(enough)
     return [
         charts.chart("What is enough", *figures, height=height),

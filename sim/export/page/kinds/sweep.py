@@ -12,7 +12,7 @@ from sim.export.page.section import Section, grid
 from sim.export.saved import called, read_json, unreadable
 from sim.insight.cards import points_table, worst_belief
 from sim.insight.comparison import METRICS
-from sim.insight.comparison_table import written
+from sim.insight.comparison_table import SMALL, written
 from sim.report import markup
 from sim.report.colours import FAINT, GREEN, ORANGE
 from sim.report.folder import MARKS
@@ -78,7 +78,7 @@ def _headline(table: pd.DataFrame, keys: list[str], frontier: Any, objectives: S
     ranked = best.sort_values(name, ascending=METRICS[name].more_is_better is False, kind="stable")
     row = _rows(ranked.head(1))[0]
     value = written(name, float(ranked[name].iloc[0]))
-    alike = int((table[name] / ranked[name].iloc[0] - 1).abs().lt(0.01).sum())
+    alike = int((table[name] / ranked[name].iloc[0] - 1).abs().lt(SMALL).sum())
     if alike > 1:
         return f"{alike} of {count(len(table))} points come to within 1% of {METRICS[name].label} {value}; {told}."
     return f"{_label(row, keys)} has the best {METRICS[name].label}, {value}; {told}."
